@@ -1,0 +1,77 @@
+// The vocabulary of steps and flows (ARCHITECTURE, D1). A step is plain code that never waits. A flow is a
+// generator for long work: it yields steps and device I/O to whoever drives it (vfs/turn.ts), and keeps only
+// keys across a yield: no pointer, mapping or inode field. Lies under every floor.
+
+import type { BlockDevice, ReadRange, WriteOptions } from './block/device.ts';
+
+/** Runs `fn(a, b, c)` as one step: all or nothing, run again when something was missing. */
+export interface StepRequest {
+  readonly op: 'step';
+  readonly fn: (a: never, b: never, c: never) => unknown;
+  readonly a: unknown;
+  readonly b: unknown;
+  readonly c: unknown;
+}
+
+/** Device I/O; settles before the flow goes on. An error is thrown out of the flow, which never catches it. */
+export type IoRequest =
+  | { readonly op: 'read'; readonly device: BlockDevice; readonly ranges: ReadRange[] }
+  | {
+      readonly op: 'write';
+      readonly device: BlockDevice;
+      readonly from: Uint8Array;
+      readonly dpos: number;
+      readonly o?: WriteOptions;
+    }
+  | { readonly op: 'flush'; readonly device: BlockDevice };
+
+export type Request = StepRequest | IoRequest;
+
+// biome-ignore lint/suspicious/noExplicitAny: what comes back depends on the request; step() gives it its type
+export type Flow<T> = Generator<Request, T, any>;
+
+/** `const r = yield* step(fn, a, b)`: one step inside a flow. */
+export function* step<R, A = undefined, B = undefined, C = undefined>(
+  fn: (a: A, b: B, c: C) => R,
+  a?: A,
+  b?: B,
+  c?: C,
+): Flow<R> {
+  return (yield { op: 'step', fn: fn as StepRequest['fn'], a, b, c }) as R;
+}
+
+/** `yield* readDevice(device, ranges)`: all ranges, in one call where the device can. */
+export function* readDevice(device: BlockDevice, ranges: ReadRange[]): Flow<void> {
+  yield { op: 'read', device, ranges };
+}
+
+export function* writeDevice(
+  device: BlockDevice,
+  from: Uint8Array,
+  dpos: number,
+  o?: WriteOptions,
+): Flow<void> {
+  yield { op: 'write', device, from, dpos, o };
+}
+
+export function* flushDevice(device: BlockDevice): Flow<void> {
+  yield { op: 'flush', device };
+}
+
+/** Serves one I/O request on a synchronous device. */
+export function serveSync(r: IoRequest): void {
+  const d = r.device;
+  if (r.op === 'flush') d.flushSync!();
+  else if (r.op === 'write') d.writeSync!(r.from, r.dpos, r.o);
+  else if (r.ranges.length > 1 && d.readvSync) d.readvSync(r.ranges);
+  else for (const { into, dpos } of r.ranges) d.readSync!(into, dpos);
+}
+
+/** Serves one I/O request on any device. */
+export async function serve(r: IoRequest): Promise<void> {
+  const d = r.device;
+  if (r.op === 'flush') await d.flush();
+  else if (r.op === 'write') await d.write(r.from, r.dpos, r.o);
+  else if (r.ranges.length > 1 && d.readv) await d.readv(r.ranges);
+  else await Promise.all(r.ranges.map(({ into, dpos }) => d.read(into, dpos)));
+}
