@@ -9,6 +9,7 @@ export default defineConfig({
     watch: false,
     pool: 'forks',
     maxWorkers: 2,
+    maxConcurrency: 2,
     testTimeout: 30_000,
     hookTimeout: 120_000,
     teardownTimeout: 10_000,
