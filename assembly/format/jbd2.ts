@@ -36,6 +36,8 @@ export const JS_HEAD: u32 = 0x58; // be32
 export const JS_CHECKSUM: u32 = 0xfc; // be32
 export const JS_USERS: u32 = 0x100; // 16 bytes each, at most 48
 export const JBD2_CRC32C_CHKSUM: u32 = 4;
+export const JBD2_MIN_JOURNAL_BLOCKS: u32 = 1024;
+export const JBD2_MAX_JOURNAL_BLOCKS: u32 = 10240000; // what mke2fs allows
 export const JBD2_DEFAULT_FAST_COMMIT_BLOCKS: u32 = 256;
 export const JBD2_FEATURE_COMPAT_CHECKSUM: u32 = 0x1;
 export const JBD2_FEATURE_INCOMPAT_REVOKE: u32 = 0x1;
@@ -58,6 +60,11 @@ export const JBD2_FLAG_ESCAPE: u32 = 1;
 export const JBD2_FLAG_SAME_UUID: u32 = 2;
 export const JBD2_FLAG_DELETED: u32 = 4;
 export const JBD2_FLAG_LAST_TAG: u32 = 8;
+export const JBD2_TAG3_SIZE: u32 = 16;
+export const JBD2_TAG_SIZE32: u32 = 8;
+export const JBD2_TAG_SIZE64: u32 = 12;
+export const JBD2_TAG_PAD_V2: u32 = 2;
+export const JBD2_UUID_SIZE: u32 = 16; // follows a tag without SAME_UUID
 export const JBD2_TAIL_SIZE: u32 = 4; // checksum at the end of descriptor and revoke blocks
 
 // Revoke block: header, bytes used (header included), then be32 or be64 block numbers.
@@ -70,8 +77,12 @@ export const H_CHKSUM_SIZE: u32 = 0x0d; // u8
 export const H_CHKSUM: u32 = 0x10; // be32[8]
 export const H_COMMIT_SEC: u32 = 0x30; // be64
 export const H_COMMIT_NSEC: u32 = 0x38; // be32
+export const JBD2_COMMIT_HEADER_SIZE: u32 = 0x3c;
+export const JBD2_CRC32_CHKSUM: u32 = 1; // v1: CRC-32, most significant bit first, over the blocks of the transaction
+export const JBD2_CRC32_CHKSUM_SIZE: u32 = 4;
 
-// Fast-commit records: le16 tag, le16 length, value.
+// Fast-commit records: le16 tag, le16 length, value. The area is the last JS_NUM_FC_BLKS journal blocks less the
+// first of them, which stays unused.
 export const FC_TL_TAG: u32 = 0x0; // le16
 export const FC_TL_LEN: u32 = 0x2; // le16
 export const FC_TL_SIZE: u32 = 4;
@@ -84,6 +95,23 @@ export const EXT4_FC_TAG_INODE: u32 = 6;
 export const EXT4_FC_TAG_PAD: u32 = 7;
 export const EXT4_FC_TAG_TAIL: u32 = 8;
 export const EXT4_FC_TAG_HEAD: u32 = 9;
+// Values. ADD_RANGE and DEL_RANGE begin with the inode number.
+export const FC_INO: u32 = 0x0; // le32
+export const FC_ADD_RANGE_LBLK: u32 = 0x4; // le32, an extent as in the tree
+export const FC_ADD_RANGE_LEN: u32 = 0x8; // le16, above 32768 unwritten
+export const FC_ADD_RANGE_START_HI: u32 = 0xa; // le16
+export const FC_ADD_RANGE_START_LO: u32 = 0xc; // le32
+export const FC_ADD_RANGE_SIZE: u32 = 16;
+export const FC_DEL_RANGE_LBLK: u32 = 0x4; // le32
+export const FC_DEL_RANGE_LEN: u32 = 0x8; // le32
+export const FC_DEL_RANGE_SIZE: u32 = 12;
+export const FC_DENTRY_PARENT: u32 = 0x0; // le32
+export const FC_DENTRY_INO: u32 = 0x4; // le32
+export const FC_DENTRY_NAME: u32 = 0x8; // to the end of the value
+export const FC_INODE_RAW: u32 = 0x4; // to the end of the value
+export const FC_INODE_MIN: u32 = 128;
+export const FC_HEAD_SIZE: u32 = 8;
+export const FC_TAIL_SIZE: u32 = 8;
 export const FC_HEAD_FEATURES: u32 = 0x0; // le32
 export const FC_HEAD_TID: u32 = 0x4; // le32
 export const FC_TAIL_TID: u32 = 0x0; // le32
