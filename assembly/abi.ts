@@ -22,3 +22,20 @@ export const MAP_UNWRITTEN: u32 = 2;
 // Negative errno that kernels return.
 export const EUCLEAN: u32 = 117;
 export const ENOENT: u32 = 2;
+
+// What extentCheck found, negated.
+export const EXTENT_BAD_MAGIC: u32 = 1;
+export const EXTENT_BAD_DEPTH: u32 = 2;
+export const EXTENT_BAD_MAX: u32 = 3; // eh_max is 0 or more than the node has room for
+export const EXTENT_BAD_ENTRIES: u32 = 4; // eh_entries is more than eh_max, or 0 in an index node
+export const EXTENT_BAD_RANGE: u32 = 5; // an entry reaches out of what the parent gives
+export const EXTENT_BAD_ORDER: u32 = 6; // entries do not ascend, or overlap
+export const EXTENT_BAD_LEN: u32 = 7; // an extent of no blocks
+
+// What dirCheck found, negated.
+export const DIR_BAD_REC_LEN: u32 = 1; // too small, no multiple of 4, or too small for the name
+export const DIR_BAD_END: u32 = 2; // the entries do not end with the block
+export const DIR_BAD_INODE: u32 = 3; // inode number above the file system's
+
+// Hash values from here on mean the end of a directory.
+export const EXT4_HTREE_EOF: u32 = 0xfffffffe;

@@ -1,45 +1,74 @@
-// Compiles the kernels four ways (SIMD or not, shared memory or plain) and embeds them, base64, in
-// build/kernels.js. Run by `npm run build`. Fails when a data segment or the managed runtime slips in.
+// Compiles the kernels for the targets of asconfig.json (SIMD or not, shared memory or plain) and embeds them,
+// base64, in build/kernels.js. Run by `npm run build`. Fails when a data segment or an import but the memory slips in.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import asc from 'assemblyscript/asc';
 
-const BASE = ['assembly/index.ts', '--runtime', 'stub', '-O3', '--noAssert', '--importMemory',
-  '--noExportMemory', '--initialMemory', '1', '--maximumMemory', '65536', '--memoryBase', '1024'];
-const SHARED = ['--enable', 'threads', '--sharedMemory'];
-const SIMD = ['--enable', 'simd'];
-const PROBE = ['assembly/probe.ts', '--runtime', 'stub', '-O3', '--noExportMemory', ...SIMD];
+const ROOT = join(import.meta.dirname, '..');
+const OUT = join(ROOT, 'build');
+const TARGETS = Object.keys(JSON.parse(readFileSync(join(ROOT, 'asconfig.json'), 'utf8')).targets);
+const PROBE = [
+  'assembly/probe.ts',
+  '--runtime',
+  'stub',
+  '-O3',
+  '--noExportMemory',
+  '--enable',
+  'simd',
+];
 
-async function compile(name, args) {
-  const { error, stderr, stdout, binary, text } = await run(args);
-  if (error) throw new Error(`${name}: ${error.message}\n${stderr}${stdout}`);
-  if (/\(data /.test(text)) throw new Error(`${name} has a data segment: it would be written twice`);
-  return binary;
-}
-
-async function run(args) {
+/** The module that asc makes from these arguments. */
+export async function compile(name, args) {
   const files = new Map();
-  const { error, stderr, stdout } = await asc.main([...args, '--outFile', 'k.wasm', '--textFile', 'k.wat'], {
-    writeFile: (file, contents) => void files.set(file, contents),
-  });
-  return { error, stderr: String(stderr), stdout: String(stdout), binary: files.get('k.wasm'), text: files.get('k.wat') };
+  const { error, stderr, stdout } = await asc.main(
+    [...args, '--baseDir', ROOT, '--outFile', 'k.wasm', '--textFile', 'k.wat'],
+    { writeFile: (file, contents) => void files.set(file, contents) },
+  );
+  if (error) throw new Error(`${name}: ${error.message}\n${stderr}${stdout}`);
+  const text = String(files.get('k.wat'));
+  if (/\(data /.test(text))
+    throw new Error(`${name} has a data segment: every instance rewrites it`);
+  const imports = text.match(/\(import "[^"]*" "[^"]*"/g) ?? [];
+  const odd = imports.filter((one) => one !== '(import "env" "memory"');
+  if (odd.length > 0) throw new Error(`${name} has imports: ${odd.join(' ')}`);
+  return { binary: files.get('k.wasm'), text };
 }
 
-const targets = {
-  'simd-shared': [...BASE, ...SIMD, ...SHARED],
-  'simd-plain': [...BASE, ...SIMD],
-  'scalar-shared': [...BASE, ...SHARED, '--use', 'SCALAR=1'],
-  'scalar-plain': [...BASE, '--use', 'SCALAR=1'],
-  probe: PROBE,
-};
-
-let js = '// Made by assembly/build.mjs.\nconst b64 = {\n';
-mkdirSync('build', { recursive: true });
-for (const [name, args] of Object.entries(targets)) {
-  const binary = await compile(name, args);
-  js += `  '${name}': '${Buffer.from(binary).toString('base64')}',\n`;
-  if (name !== 'probe') writeFileSync(`build/kernels-${name}.wasm`, binary);
+/** All modules by name: the targets, and the probe that tells whether an engine has SIMD. */
+export async function compileAll() {
+  const modules = new Map();
+  for (const name of TARGETS) {
+    modules.set(name, await compile(name, ['--config', 'asconfig.json', '--target', name]));
+  }
+  modules.set('probe', await compile('probe', PROBE));
+  return modules;
 }
-js += `};\nexport function bytes(name) {\n  const text = atob(b64[name]);\n  return Uint8Array.from(text, (c) => c.charCodeAt(0));\n}\n`;
-writeFileSync('build/kernels.js', js);
-writeFileSync('build/kernels.d.ts', 'export function bytes(name: string): Uint8Array;\n');
+
+function embed(modules) {
+  const lines = [...modules].map(
+    ([name, { binary }]) => `  '${name}': '${Buffer.from(binary).toString('base64')}',\n`,
+  );
+  return `// Made by assembly/build.mjs.
+const b64 = {
+${lines.join('')}};
+export function bytes(name) {
+  return Uint8Array.from(atob(b64[name]), (c) => c.charCodeAt(0));
+}
+`;
+}
+
+if (import.meta.filename === process.argv[1]) {
+  const modules = await compileAll();
+  mkdirSync(OUT, { recursive: true });
+  for (const [name, { binary, text }] of modules) {
+    if (name === 'probe') continue;
+    writeFileSync(join(OUT, `kernels-${name}.wasm`), binary);
+    writeFileSync(join(OUT, `kernels-${name}.wat`), text);
+    console.log(`kernels-${name}.wasm ${binary.length} bytes`);
+  }
+  // Renamed into place: a test that runs meanwhile never loads half a file.
+  writeFileSync(join(OUT, 'kernels.js.new'), embed(modules));
+  renameSync(join(OUT, 'kernels.js.new'), join(OUT, 'kernels.js'));
+  writeFileSync(join(OUT, 'kernels.d.ts'), 'export function bytes(name: string): Uint8Array;\n');
+}
