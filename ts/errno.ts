@@ -79,7 +79,8 @@ export class Ext4Error extends Error {
     this.syscall = syscall;
     if (path !== undefined) this.path = path;
     if (dest !== undefined) this.dest = dest;
-    const where = path === undefined ? '' : dest === undefined ? ` '${path}'` : ` '${path}' -> '${dest}'`;
+    const where =
+      path === undefined ? '' : dest === undefined ? ` '${path}'` : ` '${path}' -> '${dest}'`;
     this.message = `${text(this.code, this.#reason)}, ${syscall}${where}`;
     return this;
   }

@@ -1,0 +1,157 @@
+// The page cache of one mount: metadata buffers by physical block and folios by file, in one linear memory of
+// fixed size. It never waits: what is not there is fetched through `fill`, handed down by the driver, or named in
+// the Missing signal. `pblk` and `lblk` are blocks; a pointer is valid until the step ends.
+
+import { Ext4Error } from '../errno.ts';
+import type { Kernels } from '../wasm.ts';
+import { Arena } from './arena.ts';
+import { Buffer } from './buffer.ts';
+import type { Folio } from './folio.ts';
+import { type FolioRange, missing } from './missing.ts';
+import { Clock, type Slot } from './slot.ts';
+
+/** How the driver brings things in on the spot, on a synchronous device. */
+export interface Fill {
+  block(pblk: number): Buffer;
+  folios(range: FolioRange): void;
+}
+
+export class Cache {
+  readonly kernels: Kernels;
+  readonly arena: Arena;
+  readonly blockSize: number;
+  /** Blocks of the file system: no buffer lies beyond. */
+  blocks: number;
+  readonly clock = new Clock();
+  readonly buffers = new Map<number, Buffer>();
+  /** Null: nothing is fetched on the spot, get() throws Missing. */
+  fill: Fill | null = null;
+  /** The turn whose step runs, and what it holds. */
+  turn = 0;
+  held: Slot[] = [];
+  evictions = 0;
+  /** Views on whole 4 KiB pages, made once each: a view costs as much as the copy it is for. */
+  readonly #pages: (Uint8Array | undefined)[];
+
+  constructor(kernels: Kernels, blockSize: number, blocks: number, bytes: number) {
+    this.kernels = kernels;
+    this.blockSize = blockSize;
+    this.blocks = blocks;
+    this.#pages = new Array(Math.floor(bytes / 4096)).fill(undefined);
+    this.arena = new Arena(kernels, blockSize, bytes);
+  }
+
+  /** The buffer of a block, up to date and held until the turn ends. Throws Missing; EUCLEAN beyond the end. */
+  get(pblk: number): Buffer {
+    const buffer = this.buffers.get(pblk);
+    if (buffer === undefined || !buffer.uptodate) return this.#miss(pblk);
+    buffer.referenced = true;
+    if (buffer.turn !== this.turn) this.hold(buffer);
+    return buffer;
+  }
+
+  /** True when get() would not have to fetch. */
+  has(pblk: number): boolean {
+    return this.buffers.get(pblk)?.uptodate === true;
+  }
+
+  /** Keeps a slot until the running turn ends. */
+  hold(slot: Slot): void {
+    slot.turn = this.turn;
+    slot.pins++;
+    this.held.push(slot);
+  }
+
+  #miss(pblk: number): Buffer {
+    this.checkBlock(pblk);
+    if (this.fill === null) throw missing.block(pblk);
+    const buffer = this.fill.block(pblk);
+    this.hold(buffer);
+    return buffer;
+  }
+
+  /** EUCLEAN when the block lies outside the file system. */
+  checkBlock(pblk: number): void {
+    if (pblk >= 0 && pblk < this.blocks && Number.isInteger(pblk)) return;
+    throw new Ext4Error('EUCLEAN', {
+      record: 'block pointer',
+      block: pblk,
+      reason: `outside the file system of ${this.blocks} blocks`,
+    });
+  }
+
+  /** A buffer without contents, to be filled by a device call; the caller sets uptodate. */
+  newBuffer(pblk: number): Buffer {
+    const unit = this.allocUnits(1);
+    const buffer = new Buffer(this, pblk, unit, this.arena.ptr(unit));
+    this.buffers.set(pblk, buffer);
+    this.clock.insert(buffer);
+    return buffer;
+  }
+
+  /** `n` contiguous units, dropping what is clean and unpinned. ENOMEM when nothing can be dropped. */
+  allocUnits(n: number): number {
+    const unit = this.tryAllocUnits(n);
+    if (unit >= 0) return unit;
+    throw new Ext4Error('ENOMEM', `${n} blocks in a cache of ${this.arena.units}: all is pinned`);
+  }
+
+  /** As allocUnits, but -1. A big range drops at most four times its size before it gives up. */
+  tryAllocUnits(n: number): number {
+    let budget = n === 1 ? this.arena.units : 4 * n;
+    for (;;) {
+      const unit = this.arena.alloc(n);
+      if (unit >= 0 || budget <= 0) return unit;
+      const victim = this.clock.victim();
+      if (victim === null) return -1;
+      budget -= victim.n;
+      this.evictions++;
+      this.drop(victim);
+    }
+  }
+
+  /** Forgets a slot and gives its memory back. */
+  drop(slot: Slot): void {
+    slot.forget();
+    this.clock.remove(slot);
+    this.arena.free(slot.unit, slot.n);
+  }
+
+  /** Drops everything that nobody pins: after a replay wrote under the cache. */
+  dropClean(): void {
+    for (const slot of [...this.clock.slots()]) {
+      if (slot.pins === 0 && !slot.dirty && slot.loading === null) this.drop(slot);
+    }
+  }
+
+  /** Pins of all slots together: zero at unmount. */
+  pinCount(): number {
+    let pins = 0;
+    for (const slot of this.clock.slots()) pins += slot.pins;
+    return pins;
+  }
+
+  /** A view on a slot's bytes; for device calls and leases. */
+  bytes(slot: Slot): Uint8Array {
+    return this.kernels.u8.subarray(slot.ptr, slot.ptr + slot.n * this.blockSize);
+  }
+
+  /** The view on the 4 KiB page at an aligned address; the same object every time. */
+  page(ptr: number): Uint8Array {
+    const at = ptr / 4096;
+    const known = this.#pages[at];
+    if (known !== undefined) return known;
+    const view = this.kernels.u8.subarray(ptr, ptr + 4096);
+    this.#pages[at] = view;
+    return view;
+  }
+
+  /** Sets the uptodate bits of blocks [from, from + n) of a folio. */
+  markUptodate(folio: Folio, from: number, n: number): void {
+    const { exports } = this.kernels;
+    const { uptodate } = this.arena;
+    exports.bitmapSet(uptodate, folio.unit + from, n);
+    const end = folio.unit + folio.n;
+    folio.uptodate = exports.bitmapNextClear(uptodate, folio.unit, end) >>> 0 === end;
+  }
+}

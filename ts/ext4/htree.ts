@@ -1,0 +1,135 @@
+// Hashed directories: from the hash of a name through the index blocks to the leaf that holds it, and on to the
+// next leaves while hashes collide. An index that breaks a rule is not used: the directory is scanned instead.
+
+import { ABI_NAME, ABI_RESULT, ABI_SEED } from '../../assembly/abi.ts';
+import * as F from '../../assembly/format/ext4.ts';
+import { dirBlock, dirBlocks, findName, indexOffset } from './dir.ts';
+import { hasBit } from './features.ts';
+import type { Inode } from './inode.ts';
+
+/** "Scan it": the index is not one that can be used. */
+const SCAN = -1;
+/** Leaves followed for one hash at most. */
+const MAX_COLLISIONS = 1024;
+
+/** A place in the index: the entries of one block, and the one taken. */
+interface Level {
+  lblk: number;
+  entry: number;
+}
+
+/** Looks a name up by its hash: the inode number, 0 when it is not there, -1 when the index is of no use.
+ *  Throws Missing; EUCLEAN, EBADMSG of the blocks on the way. */
+export function lookupHtree(dir: Inode, name: Uint8Array): number {
+  const root = dirBlock(dir, 0);
+  if (root === null || indexOffset(dir, root.ptr) !== F.DX_ROOT_ENTRIES) return SCAN;
+  const { dv, sb } = dir.vol;
+  const levels = dv.getUint8(root.ptr + F.DX_ROOT_INDIRECT_LEVELS);
+  const most = hasBit(sb.incompat, F.INCOMPAT_LARGEDIR) ? 3 : 2;
+  const flags = dv.getUint8(root.ptr + F.DX_ROOT_UNUSED_FLAGS);
+  const hash = hashOf(dir, dv.getUint8(root.ptr + F.DX_ROOT_HASH_VERSION), name);
+  if (levels >= most || flags % 2 === 1 || hash < 0) return SCAN;
+  const path = descend(dir, hash, levels);
+  return path === null ? SCAN : searchLeaves(dir, name, hash, path);
+}
+
+/** The hash of a name, or -1 for a version that is not known. */
+export function hashOf(dir: Inode, version: number, name: Uint8Array): number {
+  const { kernels } = dir.vol.cache;
+  const { sb, dv } = dir.vol;
+  const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
+  const kind = unsigned && version <= F.DX_HASH_TEA ? version + 3 : version;
+  if (kind > F.DX_HASH_TEA_UNSIGNED) return -1;
+  kernels.u8.set(name, ABI_NAME);
+  kernels.u8.set(sb.raw.subarray(F.S_HASH_SEED, F.S_HASH_SEED + 16), ABI_SEED);
+  const error = kernels.exports.dirHash(kind, ABI_NAME, name.length, ABI_SEED, ABI_RESULT);
+  return error < 0 ? -1 : dv.getUint32(ABI_RESULT, true);
+}
+
+/** The way from the root to a leaf: one level an index block. Null when a block breaks a rule. */
+function descend(dir: Inode, hash: number, levels: number): Level[] | null {
+  const path: Level[] = [];
+  let lblk = 0;
+  for (let level = 0; level <= levels; level++) {
+    const node = indexNode(dir, lblk, level);
+    if (node === null || path.some((l) => l.lblk === lblk)) return null;
+    path.push({ lblk, entry: search(dir, node, hash) });
+    lblk = childOf(dir, node, path[level].entry);
+  }
+  return path;
+}
+
+interface Node {
+  ptr: number;
+  count: number;
+}
+
+function indexNode(dir: Inode, lblk: number, level: number): Node | null {
+  if (lblk >= dirBlocks(dir)) return null;
+  const buffer = dirBlock(dir, lblk);
+  if (buffer === null) return null;
+  const off = indexOffset(dir, buffer.ptr);
+  if (off !== (level === 0 ? F.DX_ROOT_ENTRIES : F.DX_NODE_ENTRIES)) return null;
+  const { dv, sb } = dir.vol;
+  const ptr = buffer.ptr + off;
+  const limit = dv.getUint16(ptr + F.DX_LIMIT, true);
+  const count = dv.getUint16(ptr + F.DX_COUNT, true);
+  const tail = dir.vol.sums.on ? F.DX_TAIL_SIZE : 0;
+  const room = Math.floor((sb.blockSize - off - tail) / F.DX_ENTRY_SIZE);
+  return limit === room && count >= 1 && count <= limit ? { ptr, count } : null;
+}
+
+/** The last entry whose hash is not above `hash`; entry 0 stands for everything below entry 1. */
+function search(dir: Inode, node: Node, hash: number): number {
+  const { dv } = dir.vol;
+  let low = 1;
+  let high = node.count;
+  while (low < high) {
+    const mid = Math.floor((low + high) / 2);
+    if (dv.getUint32(node.ptr + mid * F.DX_ENTRY_SIZE + F.DX_HASH, true) > hash) high = mid;
+    else low = mid + 1;
+  }
+  return low - 1;
+}
+
+function childOf(dir: Inode, node: Node, entry: number): number {
+  const raw = dir.vol.dv.getUint32(node.ptr + entry * F.DX_ENTRY_SIZE + F.DX_BLOCK, true);
+  return raw % 2 ** 28;
+}
+
+function searchLeaves(dir: Inode, name: Uint8Array, hash: number, path: Level[]): number {
+  for (let i = 0; i < MAX_COLLISIONS; i++) {
+    const last = path[path.length - 1];
+    const node = indexNode(dir, last.lblk, path.length - 1);
+    if (node === null) return SCAN;
+    const leaf = childOf(dir, node, last.entry);
+    const buffer = leaf > 0 && leaf < dirBlocks(dir) ? dirBlock(dir, leaf) : null;
+    if (buffer === null) return SCAN;
+    const ino = findName(dir, buffer.ptr, dir.vol.sb.blockSize, name);
+    if (ino !== 0) return ino;
+    const more = nextLeaf(dir, hash, path);
+    if (more !== true) return more === null ? SCAN : 0;
+  }
+  return SCAN;
+}
+
+/** Moves the path to the next leaf if names of the same hash go on there. Null when a block breaks a rule. */
+function nextLeaf(dir: Inode, hash: number, path: Level[]): boolean | null {
+  let level = path.length - 1;
+  for (; ; level--) {
+    if (level < 0) return false;
+    const node = indexNode(dir, path[level].lblk, level);
+    if (node === null) return null;
+    if (++path[level].entry < node.count) {
+      const next = dir.vol.dv.getUint32(node.ptr + path[level].entry * F.DX_ENTRY_SIZE, true);
+      if (next !== hash + 1) return false; // the low bit says that the hash before goes on here
+      break;
+    }
+  }
+  for (; level + 1 < path.length; level++) {
+    const node = indexNode(dir, path[level].lblk, level);
+    if (node === null) return null;
+    path[level + 1] = { lblk: childOf(dir, node, path[level].entry), entry: 0 };
+  }
+  return true;
+}

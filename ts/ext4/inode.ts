@@ -1,0 +1,260 @@
+// Inodes. The object in memory holds what has no place on disk, and the place of the bytes; every field is read
+// from linear memory through at(), which finds the bytes for this step and checks them again after each load.
+
+import * as F from '../../assembly/format/ext4.ts';
+import type { Buffer } from '../cache/buffer.ts';
+import { FileFolios } from '../cache/folio.ts';
+import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
+import { choosePath, type DataPath } from './datapath.ts';
+import { hasBit } from './features.ts';
+import { readGroup } from './group.ts';
+import type { Ext4Volume } from './volume.ts';
+
+/** A buffer that holds a piece of an inode table. */
+export const KIND_INODES = 2;
+/** Inodes kept in memory. */
+const MAX_INODES = 16384;
+
+/** The last mapping looked up in a file: sequential access asks for it again. */
+export interface MapMemo {
+  lblk: number;
+  len: number;
+  pblk: number;
+  kind: number;
+}
+
+export class Inode {
+  readonly vol: Ext4Volume;
+  readonly ino: number;
+  readonly folios: FileFolios;
+  /** Block of the inode table, and the byte in it. */
+  readonly pblk: number;
+  readonly off: number;
+  readonly memo: MapMemo = { lblk: 0, len: 0, pblk: 0, kind: 0 };
+  /** Names looked up in this directory, with their inode numbers; 0 = not there. */
+  names: Map<string, number> | null = null;
+  /** Open files and leases: the inode stays in memory. */
+  users = 0;
+  size = 0;
+  mode = 0;
+  flags = 0;
+  generation = 0;
+  seed = 0;
+  path: DataPath = 'bufferhead';
+  #buffer: Buffer | null = null;
+
+  constructor(vol: Ext4Volume, ino: number, pblk: number, off: number) {
+    this.vol = vol;
+    this.ino = ino;
+    this.pblk = pblk;
+    this.off = off;
+    this.folios = new FileFolios(vol.cache, ino);
+  }
+
+  /** Address of the record's bytes, valid until the step ends. Throws Missing; EBADMSG, EUCLEAN. */
+  at(): number {
+    const buffer = this.vol.cache.get(this.pblk);
+    if (buffer !== this.#buffer || buffer.kind !== KIND_INODES) {
+      buffer.kind = KIND_INODES;
+      this.#load(buffer.ptr + this.off);
+      this.#buffer = buffer;
+    }
+    return buffer.ptr + this.off;
+  }
+
+  u16(field: number): number {
+    return this.vol.dv.getUint16(this.at() + field, true);
+  }
+
+  u32(field: number): number {
+    return this.vol.dv.getUint32(this.at() + field, true);
+  }
+
+  get type(): number {
+    return this.mode & F.S_IFMT;
+  }
+
+  get isDir(): boolean {
+    return this.type === F.S_IFDIR;
+  }
+
+  get isFile(): boolean {
+    return this.type === F.S_IFREG;
+  }
+
+  get isLink(): boolean {
+    return this.type === F.S_IFLNK;
+  }
+
+  has(flag: number): boolean {
+    return hasBit(this.flags, flag);
+  }
+
+  /** Bytes of the extra fields behind the first 128; 0 in small inodes. */
+  get extraSize(): number {
+    return this.vol.sb.inodeSize > F.EXT4_GOOD_OLD_INODE_SIZE ? this.u16(F.I_EXTRA_ISIZE) : 0;
+  }
+
+  /** True when the extra field at `field`, `bytes` long, is there. */
+  hasExtra(field: number, bytes: number): boolean {
+    return F.EXT4_GOOD_OLD_INODE_SIZE + this.extraSize >= field + bytes;
+  }
+
+  #load(ptr: number): void {
+    const { dv, sb } = this.vol;
+    this.mode = dv.getUint16(ptr + F.I_MODE, true);
+    this.flags = dv.getUint32(ptr + F.I_FLAGS, true);
+    this.generation = dv.getUint32(ptr + F.I_GENERATION, true);
+    this.#checkExtra(ptr);
+    if (this.vol.sums.on) {
+      this.seed = this.vol.sums.inodeSeed(this.ino, this.generation);
+      if (!inodeChecksumHolds(this.vol, ptr, this.seed)) throw badChecksum('inode', this.#where());
+    }
+    const low = dv.getUint32(ptr + F.I_SIZE_LO, true);
+    const wide = this.isFile || this.isLargeDir(sb.incompat);
+    const high = wide ? dv.getUint32(ptr + F.I_SIZE_HIGH, true) : 0;
+    if (high >= 2 ** 21) throw corrupt('inode', `${high} * 2^32`, this.#where('i_size'));
+    this.size = high * 2 ** 32 + low;
+    this.path = choosePath(this);
+  }
+
+  isLargeDir(incompat: number): boolean {
+    return this.isDir && hasBit(incompat, F.INCOMPAT_LARGEDIR);
+  }
+
+  #checkExtra(ptr: number): void {
+    const { dv, sb } = this.vol;
+    if (sb.inodeSize === F.EXT4_GOOD_OLD_INODE_SIZE) return;
+    const extra = dv.getUint16(ptr + F.I_EXTRA_ISIZE, true);
+    const fits = F.EXT4_GOOD_OLD_INODE_SIZE + extra <= sb.inodeSize && extra % 4 === 0;
+    if (!fits) throw corrupt('inode', `${extra}`, this.#where('i_extra_isize'));
+  }
+
+  #where(field?: string): { ino: number; block: number; field?: string } {
+    return { ino: this.ino, block: this.pblk, field };
+  }
+}
+
+/** Whether the checksum stored in the inode at `ptr` is right; `seed` is of its number and generation. */
+export function inodeChecksumHolds(vol: Ext4Volume, ptr: number, seed: number): boolean {
+  const { dv, sb } = vol;
+  const wide = inodeHasHighSum(vol, ptr);
+  let stored = dv.getUint16(ptr + F.I_CHECKSUM_LO, true);
+  let sum = inodeChecksum(vol, ptr, seed);
+  if (wide) stored += dv.getUint16(ptr + F.I_CHECKSUM_HI, true) * 65536;
+  else sum %= 65536;
+  return stored === sum || (sum === 0 && sb.inodeSize === 0);
+}
+
+function inodeHasHighSum(vol: Ext4Volume, ptr: number): boolean {
+  if (vol.sb.inodeSize === F.EXT4_GOOD_OLD_INODE_SIZE) return false;
+  return vol.dv.getUint16(ptr + F.I_EXTRA_ISIZE, true) >= 4;
+}
+
+/** crc32c of the whole record, its checksum fields counting as zero. */
+export function inodeChecksum(vol: Ext4Volume, ptr: number, seed: number): number {
+  const { sums, sb } = vol;
+  let crc = sums.around(seed, ptr, F.EXT4_GOOD_OLD_INODE_SIZE, F.I_CHECKSUM_LO, 2);
+  if (sb.inodeSize === F.EXT4_GOOD_OLD_INODE_SIZE) return crc;
+  const rest = F.EXT4_GOOD_OLD_INODE_SIZE;
+  if (!inodeHasHighSum(vol, ptr)) return sums.run(crc, ptr + rest, sb.inodeSize - rest);
+  crc = sums.run(crc, ptr + rest, F.I_CHECKSUM_HI - rest);
+  crc = sums.zeros(crc, 2);
+  const after = F.I_CHECKSUM_HI + 2;
+  return sums.run(crc, ptr + after, sb.inodeSize - after);
+}
+
+/** The inodes in memory, by number. */
+export class Inodes {
+  readonly vol: Ext4Volume;
+  readonly #map = new Map<number, Inode>();
+  /** First block of each group's inode table, once read. */
+  readonly #tables = new Map<number, number>();
+
+  constructor(vol: Ext4Volume) {
+    this.vol = vol;
+  }
+
+  /** The inode of a number, its bytes checked. Throws Missing; EUCLEAN for a number out of range, an inode that
+   *  is not in use or breaks a rule; EBADMSG. */
+  get(ino: number): Inode {
+    const known = this.#map.get(ino);
+    if (known !== undefined) return known;
+    const inode = this.raw(ino);
+    checkInUse(inode);
+    if (this.#map.size >= MAX_INODES) this.#evict();
+    this.#map.set(ino, inode);
+    return inode;
+  }
+
+  /** As get(), but without asking whether the inode is in use, and not kept. For dumps and the checker. */
+  raw(ino: number): Inode {
+    const { sb } = this.vol;
+    if (ino < 1 || ino > sb.inodes)
+      throw corrupt('inode number', `${ino} of ${sb.inodes}`, { ino });
+    const group = Math.floor((ino - 1) / sb.inodesPerGroup);
+    const byte = ((ino - 1) % sb.inodesPerGroup) * sb.inodeSize;
+    const pblk = this.#table(group) + Math.floor(byte / sb.blockSize);
+    const inode = new Inode(this.vol, ino, pblk, byte % sb.blockSize);
+    inode.at();
+    return inode;
+  }
+
+  /** Forgets every inode that is not open. */
+  dropAll(): void {
+    for (const [ino, inode] of this.#map) {
+      inode.folios.dropAll();
+      if (inode.users === 0) this.#map.delete(ino);
+    }
+    this.#tables.clear();
+  }
+
+  #table(group: number): number {
+    let table = this.#tables.get(group);
+    if (table === undefined) {
+      table = readGroup(this.vol, group).inodeTable;
+      this.#tables.set(group, table);
+    }
+    return table;
+  }
+
+  /** Drops an eighth of the inodes, oldest first, that are not open. */
+  #evict(): void {
+    let left = MAX_INODES / 8;
+    for (const [ino, inode] of this.#map) {
+      if (inode.users > 0 || ino === F.EXT4_ROOT_INO) continue;
+      inode.folios.dropAll();
+      this.#map.delete(ino);
+      if (--left === 0) return;
+    }
+  }
+}
+
+const TYPES = [
+  F.S_IFREG,
+  F.S_IFDIR,
+  F.S_IFLNK,
+  F.S_IFCHR,
+  F.S_IFBLK,
+  F.S_IFIFO,
+  F.S_IFSOCK,
+] as number[];
+
+function checkInUse(inode: Inode): void {
+  const where = { ino: inode.ino, block: inode.pblk };
+  if (inode.u16(F.I_LINKS_COUNT) === 0 || inode.mode === 0) {
+    throw corrupt('inode', 'not in use', { ...where, field: 'i_links_count' });
+  }
+  if (!TYPES.includes(inode.type)) {
+    throw corrupt('inode', `0${inode.mode.toString(8)}`, { ...where, field: 'i_mode' });
+  }
+  if (inode.has(F.EXT4_INLINE_DATA_FL) && !hasBit(inode.vol.sb.incompat, F.INCOMPAT_INLINE_DATA)) {
+    throw corrupt('inode', 'inline data without the feature', { ...where, field: 'i_flags' });
+  }
+}
+
+/** ENOKEY for what only the holder of the key can read: refused one by one, never per mount. */
+export function refuseEncrypted(inode: Inode): void {
+  if (!inode.has(F.EXT4_ENCRYPT_FL)) return;
+  throw new Ext4Error('ENOKEY', { record: 'inode', ino: inode.ino, reason: 'encrypted' });
+}

@@ -1,0 +1,46 @@
+// What every part of the ext4 floor holds on to: the superblock, the cache, the checksums, the inodes in memory.
+
+import type { BlockDevice } from '../block/device.ts';
+import type { Cache } from '../cache/cache.ts';
+import type { Trace } from '../trace.ts';
+import { Checksums } from './checksum.ts';
+import type { Inodes } from './inode.ts';
+import type { Super } from './super.ts';
+
+/** Mount options that the floor acts on; the kernel's names. */
+export interface VolumeOptions {
+  dax: 'always' | 'inode' | 'never';
+  data: 'ordered' | 'journal' | 'writeback';
+  bufferedIomap: boolean;
+}
+
+let mounts = 0;
+
+export class Ext4Volume {
+  readonly sb: Super;
+  readonly cache: Cache;
+  /** Where file data and metadata are read: the device itself, or with the journal's blocks laid over it. */
+  readonly device: BlockDevice;
+  readonly options: VolumeOptions;
+  readonly sums: Checksums;
+  readonly u8: Uint8Array;
+  readonly dv: DataView;
+  readonly trace: Trace;
+  inodes!: Inodes;
+  mappingCalls = 0;
+  /** Views that were given out and not released. */
+  leases = 0;
+  /** A number that tells mounts apart, as st_dev. */
+  readonly dev = ++mounts;
+
+  constructor(sb: Super, cache: Cache, device: BlockDevice, options: VolumeOptions, trace: Trace) {
+    this.sb = sb;
+    this.cache = cache;
+    this.device = device;
+    this.options = options;
+    this.trace = trace;
+    this.sums = new Checksums(cache.kernels, sb);
+    this.u8 = cache.kernels.u8;
+    this.dv = cache.kernels.dv;
+  }
+}

@@ -1,0 +1,454 @@
+// A mounted file system as the api floor sees it: every operation by path or descriptor, as a flow that run() or
+// runSync() drives. Errors carry no syscall or path yet: the api floor knows them.
+
+import * as F from '../../assembly/format/ext4.ts';
+import type { BlockDevice } from '../block/device.ts';
+import { Ext4Error } from '../errno.ts';
+import type { DataPath } from '../ext4/datapath.ts';
+import { describeGroup, describeInode, describeSuper } from '../ext4/describe.ts';
+import { type DirCursor, type DirEntry, readEntries } from '../ext4/dir.ts';
+import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
+import { ext4Iomap } from '../ext4/iomap.ts';
+import { readPath } from '../ext4/path/read.ts';
+import { readLink, type StatRecord, statInode } from '../ext4/stat.ts';
+import { type StatfsRecord, statfs } from '../ext4/statfs.ts';
+import type { Ext4Volume } from '../ext4/volume.ts';
+import { getXattr, listXattrs } from '../ext4/xattr.ts';
+import { type Flow, step } from '../flow.ts';
+import { bufferedRead, type ReadRequest } from '../iomap/buffered.ts';
+import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
+import type { Trace } from '../trace.ts';
+import * as O from './file.ts';
+import { type VolumeInfo, volumeInfo } from './info.ts';
+import { type Lease, lease, leaseCached } from './lease.ts';
+import { mountSession, mountSessionSync, type Session } from './mount.ts';
+import { bytesOf, joinPath, keyOf, type Path } from './names.ts';
+import type { MountOptions } from './options.ts';
+import { child, walk, walkKnown } from './path.ts';
+import type { Driver } from './turn.ts';
+
+/** A path, or an open descriptor. */
+export type Target = Path | number;
+
+export interface ExtentRecord {
+  lblk: number;
+  pblk: number;
+  /** Blocks. */
+  count: number;
+  /** FIEMAP_EXTENT_*. */
+  flags: number;
+}
+
+export async function mountVfs(device: BlockDevice, o: MountOptions = {}): Promise<FileSystem> {
+  return new FileSystem(await mountSession(device, o), o);
+}
+
+export function mountVfsSync(device: BlockDevice, o: MountOptions = {}): FileSystem {
+  return new FileSystem(mountSessionSync(device, o), o);
+}
+
+export class FileSystem {
+  readonly sync: boolean;
+  readonly readOnly: boolean;
+  readonly trace: Trace;
+  readonly vol: Ext4Volume;
+  readonly options: MountOptions;
+  readonly #session: Session;
+  readonly #driver: Driver;
+  readonly #files = new O.Files();
+  #mounted = true;
+
+  constructor(session: Session, options: MountOptions) {
+    this.#session = session;
+    this.#driver = session.driver;
+    this.vol = session.vol;
+    this.trace = session.vol.trace;
+    this.sync = session.driver.sync;
+    this.readOnly = session.readOnly;
+    this.options = options;
+  }
+
+  /** Runs a flow; on a synchronous mount all of it happens before this returns. */
+  run<T>(flow: Flow<T>): Promise<T> {
+    if (!this.#mounted) return Promise.reject(unmounted());
+    return this.#driver.run(flow);
+  }
+
+  /** Runs a flow inside the call. EOPNOTSUPP on an asynchronous mount. */
+  runSync<T>(flow: Flow<T>): T {
+    if (!this.#mounted) throw unmounted();
+    return this.#driver.runSync(flow);
+  }
+
+  // ---- by path
+
+  *resolve(path: Path, follow: boolean): Flow<number> {
+    return (yield* walk(this.vol, path, follow)).ino;
+  }
+
+  *stat(path: Path, follow: boolean): Flow<StatRecord> {
+    return yield* step(statStep, this.vol, yield* this.resolve(path, follow));
+  }
+
+  /** As stat() run to its end; the names on the way being known, without a generator. */
+  statSync(path: Path, follow: boolean): StatRecord {
+    if (this.sync && this.#mounted && typeof path === 'string') {
+      const known = this.#driver.turnSync(statKnown, this.vol, path, undefined);
+      if (known !== null) return known;
+    }
+    return this.runSync(this.stat(path, follow));
+  }
+
+  /** Every caller is root: reading always may, writing not on a read-only mount, executing where any x bit is set. */
+  *access(path: Path, mode: number): Flow<void> {
+    const stat = yield* this.stat(path, true);
+    const type = stat.mode & F.S_IFMT;
+    const special = type === F.S_IFCHR || type === F.S_IFBLK || type === F.S_IFIFO;
+    if ((mode & 2) !== 0 && this.readOnly && !special) throw new Ext4Error('EROFS');
+    if ((mode & 1) !== 0 && type !== F.S_IFDIR && (stat.mode & 0o111) === 0) {
+      throw new Ext4Error('EACCES');
+    }
+  }
+
+  *readlink(path: Path): Flow<Uint8Array> {
+    return yield* step(readLinkStep, this.vol, yield* this.resolve(path, false));
+  }
+
+  *realpath(path: Path): Flow<Uint8Array> {
+    return joinPath((yield* walk(this.vol, path, true)).keys);
+  }
+
+  *statfs(path: Path): Flow<StatfsRecord> {
+    yield* this.resolve(path, true);
+    return yield* statfs(this.vol);
+  }
+
+  // ---- directories
+
+  *openDir(path: Path): Flow<DirCursor> {
+    const ino = yield* this.resolve(path, true);
+    yield* step(needReadableDir, this.vol, ino);
+    return { ino, lblk: 0 };
+  }
+
+  /** The next entries, without "." and ".."; none at the end. */
+  *readDir(cursor: DirCursor): Flow<DirEntry[]> {
+    return yield* readEntries(yield* step(needReadableDir, this.vol, cursor.ino), cursor);
+  }
+
+  // ---- open files
+
+  /** A descriptor. Writing needs a writable mount: EROFS. */
+  *open(path: Path, flags: number, _mode = 0o666): Flow<number> {
+    const ino = yield* this.#resolveForOpen(path, flags);
+    if (ino === 0) throw new Ext4Error((flags & O.O_CREAT) !== 0 ? 'EROFS' : 'ENOENT');
+    return (yield* step(openStep, this, ino, flags)).fd;
+  }
+
+  *#resolveForOpen(path: Path, flags: number): Flow<number> {
+    const follow =
+      (flags & O.O_NOFOLLOW) === 0 && (flags & (O.O_CREAT | O.O_EXCL)) !== (O.O_CREAT | O.O_EXCL);
+    if ((flags & O.O_CREAT) === 0) return yield* this.resolve(path, follow);
+    const { parent, key } = splitLast(path);
+    if (key === null) return yield* this.resolve(path, follow);
+    const dir = yield* this.resolve(parent, true);
+    const ino = yield* child(this.vol, dir, key);
+    if (ino !== 0 && (flags & O.O_EXCL) !== 0) throw new Ext4Error('EEXIST');
+    if (ino === 0) return 0;
+    return yield* this.resolve(path, follow);
+  }
+
+  /** Called by open's step. */
+  addFile(ino: number, flags: number): O.OpenFile {
+    const file = this.#files.add(this.vol.inodes.get(ino), flags);
+    file.request.fill = this.vol.cache.fill;
+    return file;
+  }
+
+  *close(fd: number): Flow<void> {
+    this.#files.remove(fd);
+  }
+
+  /** The open file of a descriptor. EBADF. */
+  file(fd: number): O.OpenFile {
+    return this.#files.get(fd);
+  }
+
+  *fstat(fd: number): Flow<StatRecord> {
+    return yield* step(statInode, this.#files.get(fd).inode);
+  }
+
+  /** Reads at `pos`, or at the file's own position, which moves; returns bytes, 0 at the end. EISDIR, EBADF. */
+  *read(fd: number, into: Uint8Array, pos: number | null): Flow<number> {
+    const file = this.#files.get(fd);
+    checkReadable(file);
+    const from = pos ?? file.pos;
+    const len = Math.max(0, Math.min(into.length, file.inode.size - from));
+    for (let done = 0; done < len; ) {
+      const n = Math.min(O.READ_STEP, len - done);
+      yield* step(readStep, file.inode, {
+        ...file.request,
+        ahead: file.ahead,
+        into,
+        at: done,
+        pos: from + done,
+        len: n,
+      });
+      done += n;
+    }
+    if (pos === null) file.pos = from + len;
+    return len;
+  }
+
+  /** As read() inside the call; cached bytes go straight from their folio to `into`. */
+  readSync(fd: number, into: Uint8Array, pos: number | null): number {
+    const file = this.#files.get(fd);
+    const { inode, request } = file;
+    const { fill } = this.vol.cache;
+    const cached = inode.path !== 'dax' && inode.path !== 'inline';
+    if (fill === null || !cached || !inode.isFile || (file.flags & O.O_ACCMODE) === O.O_WRONLY) {
+      return this.runSync(this.read(fd, into, pos));
+    }
+    const from = pos ?? file.pos;
+    const len = Math.min(into.length, inode.size - from);
+    if (!(len > 0)) return 0;
+    request.into = into;
+    request.pos = from;
+    request.len = len;
+    bufferedRead(this.vol.cache, request);
+    if (pos === null) file.pos = from + len;
+    return len;
+  }
+
+  /** All extents, as FIEMAP gives them. */
+  *extents(fd: number): Flow<ExtentRecord[]> {
+    const { inode } = this.#files.get(fd);
+    const { blockSize } = this.vol.sb;
+    const end = maxPos(inode);
+    const found: ExtentRecord[] = [];
+    for (let pos = 0; pos < end; ) {
+      const batch = yield* step(fiemapStep, inode, pos, end);
+      for (const e of batch.extents) {
+        found.push({
+          lblk: e.pos / blockSize,
+          pblk: e.dpos / blockSize,
+          count: Math.ceil(e.len / blockSize),
+          flags: e.flags,
+        });
+      }
+      pos = batch.next;
+    }
+    const last = found.at(-1);
+    if (last) last.flags |= FIEMAP_EXTENT_LAST;
+    return found;
+  }
+
+  *seekData(fd: number, pos: number): Flow<number> {
+    return yield* this.#seek(fd, pos, false);
+  }
+
+  *seekHole(fd: number, pos: number): Flow<number> {
+    return yield* this.#seek(fd, pos, true);
+  }
+
+  *#seek(fd: number, pos: number, hole: boolean): Flow<number> {
+    const { inode } = this.#files.get(fd);
+    if (!(pos >= 0 && pos < inode.size)) throw new Ext4Error('ENXIO');
+    for (let at = pos; at < inode.size; ) {
+      const r = yield* step(seekStep, inode, at, hole);
+      if (r.found) return r.pos;
+      at = r.pos;
+    }
+    if (hole) return inode.size;
+    throw new Ext4Error('ENXIO');
+  }
+
+  dataPath(fd: number): DataPath {
+    return this.#files.get(fd).inode.path;
+  }
+
+  /** A zero-copy lease of [pos, pos + len), clipped to the file. EROFS for `write`. */
+  *view(fd: number, pos: number, len: number, write: boolean): Flow<Lease> {
+    if (write) throw new Ext4Error('EROFS');
+    const file = this.#files.get(fd);
+    checkReadable(file);
+    return yield* lease(file.inode, pos, len);
+  }
+
+  /** As view() inside the call; a range in one cached folio costs no device call. */
+  viewSync(fd: number, pos: number, len: number, write: boolean): Lease {
+    const { inode } = this.#files.get(fd);
+    if (!write && pos >= 0 && len > 0 && pos + len <= inode.size && this.vol.cache.fill !== null) {
+      const found = leaseCached(inode, pos, len);
+      if (found !== null) return found;
+    }
+    return this.runSync(this.view(fd, pos, len, write));
+  }
+
+  // ---- attributes
+
+  *getxattr(target: Target, name: Uint8Array, follow: boolean): Flow<Uint8Array> {
+    return yield* getXattr(yield* this.#target(target, follow), name);
+  }
+
+  *listxattr(target: Target, follow: boolean): Flow<Uint8Array[]> {
+    return yield* step(listXattrs, yield* this.#target(target, follow));
+  }
+
+  /** The raw flags of the inode, EXT4_*_FL. */
+  *getFlags(target: Target): Flow<number> {
+    return (yield* this.#target(target, true)).flags;
+  }
+
+  *#target(target: Target, follow: boolean): Flow<Inode> {
+    if (typeof target === 'number') return this.#files.get(target).inode;
+    return yield* step(inodeStep, this.vol, yield* this.resolve(target, follow));
+  }
+
+  // ---- the whole
+
+  info(): VolumeInfo {
+    return volumeInfo(this.#session);
+  }
+
+  counters(): Record<string, number> {
+    const { cache, mappingCalls, leases } = this.vol;
+    return {
+      mappingCalls,
+      deviceReads: this.#driver.deviceReads,
+      deviceReadBytes: this.#driver.deviceReadBytes,
+      reruns: this.#driver.reruns,
+      evictions: cache.evictions,
+      slots: cache.clock.count,
+      cacheBytes: cache.kernels.u8.length,
+      freeBytes: cache.arena.freeUnits * cache.blockSize,
+      pins: cache.pinCount(),
+      openFiles: this.#files.count,
+      leases,
+    };
+  }
+
+  *dumpSuper(): Flow<Record<string, unknown>> {
+    return describeSuper(this.vol.sb);
+  }
+
+  *dumpGroup(group: number): Flow<Record<string, unknown>> {
+    if (!(group >= 0 && group < this.vol.sb.groups))
+      throw new Ext4Error('EINVAL', `group ${group}`);
+    return yield* step(describeGroup, this.vol, group);
+  }
+
+  *dumpInode(ino: number): Flow<Record<string, unknown>> {
+    return yield* step(describeInode, this.vol, ino);
+  }
+
+  *readBlock(pblk: number): Flow<Uint8Array> {
+    return yield* step(blockStep, this.vol, pblk);
+  }
+
+  *syncAll(): Flow<void> {}
+
+  /** Open files and leases end with the mount. The device stays open: it is the caller's. */
+  *unmount(): Flow<void> {
+    this.#files.closeAll();
+    this.vol.inodes.dropAll();
+    this.#mounted = false;
+  }
+}
+
+function unmounted(): Ext4Error {
+  return new Ext4Error('ENODEV', 'the file system is unmounted');
+}
+
+function checkReadable(file: O.OpenFile): void {
+  if ((file.flags & O.O_ACCMODE) === O.O_WRONLY) throw new Ext4Error('EBADF');
+  if (file.inode.isDir) throw new Ext4Error('EISDIR');
+  if (!file.inode.isFile) throw new Ext4Error('EINVAL');
+}
+
+function openStep(fs: FileSystem, ino: number, flags: number): O.OpenFile {
+  const inode = fs.vol.inodes.get(ino);
+  inode.at();
+  const write = (flags & O.O_ACCMODE) !== 0;
+  if (inode.isLink) throw new Ext4Error('ELOOP');
+  if ((flags & O.O_DIRECTORY) !== 0 && !inode.isDir) throw new Ext4Error('ENOTDIR');
+  if (inode.isDir && (write || (flags & O.O_CREAT) !== 0)) throw new Ext4Error('EISDIR');
+  if (write || (flags & O.O_TRUNC) !== 0) throw new Ext4Error('EROFS');
+  if (!inode.isDir && !inode.isFile) throw new Ext4Error('ENXIO', 'a device, fifo or socket');
+  if (inode.isFile) refuseEncrypted(inode);
+  return fs.addFile(ino, flags);
+}
+
+function statStep(vol: Ext4Volume, ino: number): StatRecord {
+  return statInode(vol.inodes.get(ino));
+}
+
+function statKnown(vol: Ext4Volume, path: string): StatRecord | null {
+  const ino = walkKnown(vol, path);
+  return ino === 0 ? null : statInode(vol.inodes.get(ino));
+}
+
+function inodeStep(vol: Ext4Volume, ino: number): Inode {
+  const inode = vol.inodes.get(ino);
+  inode.at();
+  return inode;
+}
+
+function readLinkStep(vol: Ext4Volume, ino: number): Uint8Array {
+  const inode = vol.inodes.get(ino);
+  if (!inode.isLink) throw new Ext4Error('EINVAL');
+  return readLink(inode);
+}
+
+function needReadableDir(vol: Ext4Volume, ino: number): Inode {
+  const dir = vol.inodes.get(ino);
+  if (!dir.isDir) throw new Ext4Error('ENOTDIR');
+  refuseEncrypted(dir);
+  return dir;
+}
+
+function readStep(inode: Inode, request: ReadRequest): void {
+  inode.at();
+  readPath(inode, request);
+}
+
+function fiemapStep(inode: Inode, pos: number, end: number): ReturnType<typeof fiemap> {
+  inode.at();
+  return fiemap(inode, ext4Iomap, pos, end);
+}
+
+function seekStep(inode: Inode, pos: number, hole: boolean): ReturnType<typeof seekIn> {
+  inode.at();
+  return seekIn(inode, ext4Iomap, pos, inode.size, hole);
+}
+
+function blockStep(vol: Ext4Volume, pblk: number): Uint8Array {
+  const { ptr } = vol.cache.get(pblk);
+  return vol.u8.slice(ptr, ptr + vol.sb.blockSize);
+}
+
+/** Where extents can end: blocks may be allocated beyond the size. */
+function maxPos(inode: Inode): number {
+  const { blockSize } = inode.vol.sb;
+  if (inode.path === 'inline') return inode.size;
+  const size = Math.ceil(inode.size / blockSize) * blockSize;
+  return inode.has(F.EXT4_EXTENTS_FL) ? (2 ** 32 - 1) * blockSize : size;
+}
+
+/** A path without its last name, and that name; null when it ends in "/", "." or "..". */
+function splitLast(path: Path): { parent: Path; key: string | null } {
+  const text = typeof path === 'string' ? path : null;
+  if (text === null) return splitLastBytes(path as Uint8Array);
+  const cut = text.lastIndexOf('/') + 1;
+  const key = text.slice(cut);
+  const dots = key === '' || key === '.' || key === '..';
+  return { parent: text.slice(0, cut) || '/', key: dots ? null : key };
+}
+
+function splitLastBytes(path: Uint8Array): { parent: Path; key: string | null } {
+  const cut = path.lastIndexOf(0x2f) + 1;
+  const key = keyOf(path.subarray(cut));
+  const dots = key === '' || key === '.' || key === '..';
+  if (!dots) bytesOf(key);
+  return { parent: cut === 0 ? '/' : path.subarray(0, cut), key: dots ? null : key };
+}

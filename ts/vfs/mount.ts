@@ -1,0 +1,178 @@
+// Mounting: the superblock, the linear memory, the journal, the root. Everything is undone by throwing: nothing is
+// kept of a mount that fails, and nothing was written unless the journal was replayed home.
+
+import * as F from '../../assembly/format/ext4.ts';
+import { type BlockDevice, isSyncDevice } from '../block/device.ts';
+import { Cache } from '../cache/cache.ts';
+import type { FileFolios } from '../cache/folio.ts';
+import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
+import { superChecksum } from '../ext4/checksum.ts';
+import { hasBit, unwritable } from '../ext4/features.ts';
+import { Inodes } from '../ext4/inode.ts';
+import { ext4Iomap } from '../ext4/iomap.ts';
+import {
+  giveWindow,
+  type JournalMode,
+  type JournalState,
+  lendWindow,
+  NO_JOURNAL,
+  needsReplay,
+  openJournal,
+  type Replayed,
+  readRawSuper,
+  replayJournal,
+} from '../ext4/recover.ts';
+import { Super } from '../ext4/super.ts';
+import { Ext4Volume } from '../ext4/volume.ts';
+import { type Flow, step } from '../flow.ts';
+import { planFolios } from '../iomap/buffered.ts';
+import { Trace } from '../trace.ts';
+import { canShare, createKernels, createMemory, type Kernels } from '../wasm.ts';
+import { DEFAULT_CACHE, MAX_CACHE, type MountOptions, minCache } from './options.ts';
+import { Driver } from './turn.ts';
+
+/** A volume and who drives it. */
+export interface Session {
+  vol: Ext4Volume;
+  driver: Driver;
+  readOnly: boolean;
+  /** Why it is read-only although that was not asked for; empty otherwise. */
+  reason: string;
+  journal: JournalState;
+}
+
+/** Mounts inside the call. EINVAL for a device without synchronous forms. */
+export function mountSessionSync(device: BlockDevice, o: MountOptions): Session {
+  if (!isSyncDevice(device)) throw new Ext4Error('EINVAL', 'the device has no synchronous forms');
+  const flow = mountFlow(device, o, true);
+  let r = flow.next();
+  while (!r.done) r = flow.next(r.value.driver.runSync(r.value.flow));
+  return r.value;
+}
+
+export async function mountSession(device: BlockDevice, o: MountOptions): Promise<Session> {
+  const flow = mountFlow(device, o, false);
+  let r = flow.next();
+  while (!r.done) r = flow.next(await r.value.driver.run(r.value.flow));
+  return r.value;
+}
+
+/** A flow to be run by a driver: the mount itself changes drivers on the way. */
+interface Task {
+  driver: Driver;
+  flow: Flow<unknown>;
+}
+
+function* run<T>(driver: Driver, flow: Flow<T>): Generator<Task, T, T> {
+  return yield { driver, flow };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: each task comes back with its own type, which run() gives it
+function* mountFlow(
+  device: BlockDevice,
+  o: MountOptions,
+  sync: boolean,
+): Generator<Task, Session, any> {
+  const reader = bareDriver(device, sync);
+  const sb = new Super((yield* run(reader, readRawSuper(device))).raw);
+  checkDevice(sb, device);
+  const kernels = makeKernels(sb, o);
+  let session = newSession(sb, kernels, device, o, sync);
+  if (sb.metadataCsum) checkSuperSum(session);
+  const ro = o.ro === true || device.readOnly;
+  const journal = yield* withJournal(session, o, ro);
+  if (journal !== null) {
+    const again = new Super((yield* run(reader, readRawSuper(journal.device))).raw);
+    session = newSession(again, kernels, journal.device, o, sync);
+    session.journal = journal.state;
+  } else if (sb.hasJournal)
+    session.journal = { ...NO_JOURNAL, state: o.noload ? 'ignored' : 'clean' };
+  yield* run(session.driver, step(checkRoot, session.vol));
+  const names = unwritable(sb.roCompat);
+  const memory = session.journal.state === 'memory' || session.journal.state === 'ignored';
+  session.reason = names.length > 0 ? `unsupported: ${names.join(', ')}` : '';
+  session.readOnly = ro || o.noload === true || memory || names.length > 0;
+  return session;
+}
+
+/** Replays what the journal holds; null when there is nothing to replay. Without needs_recovery a journal counts for
+ *  nothing, whatever is in it: so the kernel, which then wipes it. */
+function* withJournal(
+  { vol, driver }: Session,
+  o: MountOptions,
+  ro: boolean,
+  // biome-ignore lint/suspicious/noExplicitAny: as in mountFlow
+): Generator<Task, Replayed | null, any> {
+  if (o.noload || !needsReplay(vol.sb)) return null;
+  const mode: JournalMode = o.journal ?? (ro ? 'memory' : 'replay');
+  if (mode === 'replay' && vol.device.readOnly) {
+    throw new Ext4Error('EROFS', 'the journal cannot be replayed on a read-only device');
+  }
+  const lent = lendWindow(vol, yield* run(driver, openJournal(vol, o.journalDevice)));
+  const result = yield* run(driver, replayJournal(vol, lent, mode));
+  giveWindow(vol, lent.unit);
+  return result;
+}
+
+function checkDevice(sb: Super, device: BlockDevice): void {
+  const bytes = sb.blocks * sb.blockSize;
+  if (bytes > device.size) {
+    const reason = `${bytes} bytes on a device of ${device.size}`;
+    throw corrupt('superblock', reason, { field: 's_blocks_count' });
+  }
+  if (device.blockSize > sb.blockSize) {
+    throw new Ext4Error('EINVAL', `blocks of ${sb.blockSize} on a device with ${device.blockSize}`);
+  }
+}
+
+function makeKernels(sb: Super, o: MountOptions): Kernels {
+  const bytes = o.cacheBytes ?? Math.max(DEFAULT_CACHE, minCache(sb.blockSize));
+  const least = minCache(sb.blockSize);
+  if (!(bytes >= least && bytes <= MAX_CACHE)) {
+    throw new Ext4Error('EINVAL', `cacheBytes ${bytes}: at least ${least}, at most ${MAX_CACHE}`);
+  }
+  return createKernels(createMemory(bytes, o.shared ?? canShare()), o.simd);
+}
+
+function newSession(
+  sb: Super,
+  kernels: Kernels,
+  device: BlockDevice,
+  o: MountOptions,
+  sync: boolean,
+): Session {
+  const cache = new Cache(kernels, sb.blockSize, sb.blocks, kernels.u8.length);
+  const trace = new Trace();
+  const { dax = 'always', data = 'ordered', bufferedIomap = true } = o;
+  const vol = new Ext4Volume(sb, cache, device, { dax, data, bufferedIomap }, trace);
+  vol.inodes = new Inodes(vol);
+  const owner = (file: FileFolios) => vol.inodes.get(file.ino);
+  const driver = new Driver(cache, device, {
+    sync,
+    forceMiss: o.forceMiss === true,
+    trace,
+    plan: (range) => planFolios(cache, owner(range.file), ext4Iomap, range),
+  });
+  return { vol, driver, readOnly: true, reason: '', journal: NO_JOURNAL };
+}
+
+/** A driver for the I/O before there is a cache. */
+function bareDriver(device: BlockDevice, sync: boolean): Driver {
+  const none = { fill: null } as unknown as Cache;
+  const plan = () => ({ folios: [], reads: [] });
+  return new Driver(none, device, { sync, forceMiss: true, trace: new Trace(), plan });
+}
+
+function checkSuperSum({ vol }: Session): void {
+  const type = vol.sb.u8(F.S_CHECKSUM_TYPE);
+  if (type !== 1) throw corrupt('superblock', `${type}`, { field: 's_checksum_type' });
+  if (superChecksum(vol.sums, vol.sb) === vol.sb.u32(F.S_CHECKSUM)) return;
+  throw badChecksum('superblock', { field: 's_checksum', block: 0 });
+}
+
+function checkRoot(vol: Ext4Volume): void {
+  const root = vol.inodes.get(F.EXT4_ROOT_INO);
+  if (!root.isDir) throw corrupt('root inode', 'not a directory', { ino: F.EXT4_ROOT_INO });
+  const both = hasBit(vol.sb.roCompat, F.RO_COMPAT_GDT_CSUM) && vol.sb.metadataCsum;
+  if (both) vol.trace.emit('super.csum', { reason: 'both checksum features are set' });
+}

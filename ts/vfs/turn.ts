@@ -1,0 +1,319 @@
+// The driver: the only code that waits, and the only catcher of Missing. It runs a step until nothing is missing,
+// fetching in between; a flow's steps and I/O one after another. On a synchronous device the cache fills on the
+// spot and steps never loop, unless forced misses are on, which behave as an asynchronous device does.
+
+import { assert } from '../assert.ts';
+import type { BlockDevice, ReadRange } from '../block/device.ts';
+import type { Buffer } from '../cache/buffer.ts';
+import type { Cache, Fill } from '../cache/cache.ts';
+import type { Folio } from '../cache/folio.ts';
+import { type FolioRange, missing } from '../cache/missing.ts';
+import type { Slot } from '../cache/slot.ts';
+import { Ext4Error } from '../errno.ts';
+import type { Flow, Request, StepRequest } from '../flow.ts';
+import { serve, serveSync } from '../flow.ts';
+import type { Trace } from '../trace.ts';
+
+/** At most this many asynchronous turns hold pins at once; the others wait in line. */
+export const MAX_TURNS = 16;
+/** A turn that misses more often than this is a bug: each run brings in what the last one lacked. */
+const MAX_RUNS = 4096;
+
+/** What a range of folios needs from the device; made by a step of the floor that knows mappings. */
+export interface FillPlan {
+  folios: Folio[];
+  reads: ReadRange[];
+}
+export type Planner = (range: FolioRange) => FillPlan;
+
+type Taken = ReturnType<typeof missing.take>;
+
+interface Turn {
+  id: number;
+  held: Slot[];
+}
+
+export class Driver implements Fill {
+  readonly cache: Cache;
+  readonly device: BlockDevice;
+  readonly sync: boolean;
+  readonly trace: Trace;
+  readonly plan: Planner;
+  deviceReads = 0;
+  deviceReadBytes = 0;
+  reruns = 0;
+  #turns = 0;
+  #running = 0;
+  readonly #line: (() => void)[] = [];
+
+  constructor(cache: Cache, device: BlockDevice, o: DriverOptions) {
+    this.cache = cache;
+    this.device = device;
+    this.sync = o.sync;
+    this.trace = o.trace;
+    this.plan = o.plan;
+    if (o.sync && !o.forceMiss) cache.fill = this;
+  }
+
+  // ---- synchronous
+
+  /** Runs a flow to its end inside the call. EOPNOTSUPP on an asynchronous mount. */
+  runSync<T>(flow: Flow<T>): T {
+    if (!this.sync) throw new Ext4Error('EOPNOTSUPP', ASYNC_ONLY);
+    let r = flow.next();
+    while (!r.done) {
+      const q: Request = r.value;
+      r = flow.next(q.op === 'step' ? this.#stepSync(q) : this.#serveSync(q));
+    }
+    this.trace.deliver();
+    return r.value;
+  }
+
+  #serveSync(q: Exclude<Request, StepRequest>): undefined {
+    serveSync(q);
+    this.#count(q);
+  }
+
+  #stepSync(q: StepRequest): unknown {
+    return this.turnSync(q.fn as (a: unknown, b: unknown, c: unknown) => unknown, q.a, q.b, q.c);
+  }
+
+  /** Runs one step on a synchronous mount. */
+  turnSync<A, B, C, R>(fn: (a: A, b: B, c: C) => R, a: A, b: B, c: C): R {
+    const { cache } = this;
+    const outer = { id: cache.turn, held: cache.held };
+    const turn = this.#newTurn();
+    for (let runs = 0; ; runs++) {
+      assert(runs < MAX_RUNS, 'a turn ends');
+      this.#enter(turn);
+      try {
+        const result = fn(a, b, c);
+        this.#leave(turn, outer);
+        return result;
+      } catch (signal) {
+        if (signal !== missing) {
+          this.#leave(turn, outer);
+          throw signal;
+        }
+      }
+      this.reruns++;
+      this.#supplySync(missing.take(), turn);
+    }
+  }
+
+  #supplySync(taken: Taken, turn: Turn): void {
+    this.#enter(turn);
+    for (const pblk of taken.blocks) this.cache.hold(this.block(pblk));
+    for (const range of taken.folios) this.folios(range);
+  }
+
+  /** Fetches one metadata block on the spot. */
+  block(pblk: number): Buffer {
+    const { cache, device } = this;
+    const old = cache.buffers.get(pblk);
+    if (old?.uptodate) return old;
+    const buffer = old ?? cache.newBuffer(pblk);
+    const into = cache.bytes(buffer);
+    this.#countRead(into.length);
+    buffer.pins++;
+    try {
+      device.readSync!(into, pblk * cache.blockSize);
+    } catch (error) {
+      buffer.pins--;
+      cache.drop(buffer);
+      throw error;
+    }
+    buffer.pins--;
+    buffer.uptodate = true;
+    return buffer;
+  }
+
+  /** Fetches a range of folios on the spot. */
+  folios(range: FolioRange): void {
+    const plan = this.turnSync(this.plan, range, undefined, undefined);
+    const { reads } = plan;
+    for (const { into } of reads) this.#countRead(into.length);
+    try {
+      if (reads.length > 1 && this.device.readvSync) this.device.readvSync(reads);
+      else for (const { into, dpos } of reads) this.device.readSync!(into, dpos);
+    } catch (error) {
+      this.#dropFolios(plan.folios);
+      if (range.ahead === 0) throw error;
+      this.folios({ ...range, ahead: 0 });
+      return;
+    }
+    this.#foliosDone(plan.folios);
+  }
+
+  // ---- asynchronous
+
+  /** Runs a flow; on a synchronous mount all of it happens inside the call. */
+  async run<T>(flow: Flow<T>): Promise<T> {
+    if (this.sync) return this.runSync(flow);
+    let r = flow.next();
+    while (!r.done) {
+      const q: Request = r.value;
+      if (q.op === 'step') r = flow.next(await this.#step(q));
+      else {
+        await serve(q);
+        this.#count(q);
+        r = flow.next();
+      }
+    }
+    this.trace.deliver();
+    return r.value;
+  }
+
+  async #step(q: StepRequest): Promise<unknown> {
+    if (this.#running >= MAX_TURNS) await new Promise<void>((go) => this.#line.push(go));
+    this.#running++;
+    try {
+      return await this.#turn(q);
+    } finally {
+      this.#running--;
+      this.#line.shift()?.();
+    }
+  }
+
+  async #turn(q: StepRequest): Promise<unknown> {
+    const turn = this.#newTurn();
+    const none = { id: 0, held: [] };
+    const fn = q.fn as (a: unknown, b: unknown, c: unknown) => unknown;
+    for (let runs = 0; ; runs++) {
+      assert(runs < MAX_RUNS, 'a turn ends');
+      this.#enter(turn);
+      try {
+        const result = fn(q.a, q.b, q.c);
+        this.#leave(turn, none);
+        return result;
+      } catch (signal) {
+        if (signal !== missing) {
+          this.#leave(turn, none);
+          throw signal;
+        }
+      }
+      this.reruns++;
+      try {
+        await this.#supply(missing.take(), turn);
+      } catch (error) {
+        this.#leave(turn, none);
+        throw error;
+      }
+    }
+  }
+
+  async #supply(taken: Taken, turn: Turn): Promise<void> {
+    const buffers = await Promise.all(taken.blocks.map((pblk) => this.#fetchBlock(pblk)));
+    this.#enter(turn);
+    for (const buffer of buffers) {
+      if (buffer.turn !== turn.id) this.cache.hold(buffer);
+      buffer.pins--;
+    }
+    for (const range of taken.folios) await this.#fetchFolios(range);
+  }
+
+  /** Comes back pinned once, so that nothing drops it before its turn holds it. */
+  async #fetchBlock(pblk: number): Promise<Buffer> {
+    const { cache } = this;
+    const buffer = cache.buffers.get(pblk) ?? cache.newBuffer(pblk);
+    buffer.pins++;
+    if (buffer.uptodate) return buffer;
+    buffer.loading ??= this.#load(cache.bytes(buffer), pblk * cache.blockSize);
+    try {
+      await buffer.loading;
+    } catch (error) {
+      buffer.pins--;
+      buffer.loading = null;
+      if (buffer.pins === 0 && cache.buffers.get(pblk) === buffer) cache.drop(buffer);
+      throw error;
+    }
+    buffer.loading = null;
+    buffer.uptodate = true;
+    return buffer;
+  }
+
+  async #load(into: Uint8Array, dpos: number): Promise<void> {
+    this.#countRead(into.length);
+    await this.device.read(into, dpos);
+  }
+
+  async #fetchFolios(range: FolioRange): Promise<void> {
+    const end = range.lblk + range.count;
+    for (let at = range.file.next(range.lblk, end); at < end; ) {
+      const folio = range.file.find(at) as Folio;
+      if (folio.loading !== null) await folio.loading.catch(() => {});
+      at = range.file.next(folio.lblk + folio.n, end);
+    }
+    const request = { op: 'step', fn: this.plan, a: range, b: undefined, c: undefined } as const;
+    const plan = (await this.#turn(request as unknown as StepRequest)) as FillPlan;
+    if (plan.folios.length === 0) return;
+    const loading = this.#loadFolios(plan);
+    for (const folio of plan.folios) folio.loading = loading;
+    try {
+      await loading;
+    } catch (error) {
+      this.#dropFolios(plan.folios);
+      if (range.ahead === 0) throw error;
+      return this.#fetchFolios({ ...range, ahead: 0 });
+    }
+    this.#foliosDone(plan.folios);
+  }
+
+  async #loadFolios({ reads }: FillPlan): Promise<void> {
+    for (const { into } of reads) this.#countRead(into.length);
+    if (reads.length === 0) return;
+    await serve({ op: 'read', device: this.device, ranges: reads });
+  }
+
+  // ---- both
+
+  #newTurn(): Turn {
+    return { id: ++this.#turns, held: [] };
+  }
+
+  #enter(turn: Turn): void {
+    this.cache.turn = turn.id;
+    this.cache.held = turn.held;
+  }
+
+  #leave(turn: Turn, outer: Turn): void {
+    for (const slot of turn.held) slot.pins--;
+    turn.held.length = 0;
+    this.#enter(outer);
+  }
+
+  #foliosDone(folios: Folio[]): void {
+    for (const folio of folios) {
+      folio.loading = null;
+      folio.pins--;
+      if (folio.detached) this.cache.drop(folio);
+      else this.cache.markUptodate(folio, 0, folio.n);
+    }
+  }
+
+  #dropFolios(folios: Folio[]): void {
+    for (const folio of folios) {
+      folio.loading = null;
+      folio.pins--;
+      this.cache.drop(folio);
+    }
+  }
+
+  #count(q: Exclude<Request, StepRequest>): void {
+    if (q.op === 'read') for (const { into } of q.ranges) this.#countRead(into.length);
+  }
+
+  #countRead(bytes: number): void {
+    this.deviceReads++;
+    this.deviceReadBytes += bytes;
+  }
+}
+
+export interface DriverOptions {
+  sync: boolean;
+  forceMiss: boolean;
+  trace: Trace;
+  plan: Planner;
+}
+
+const ASYNC_ONLY = 'this mount is asynchronous: use the promise or callback form';
