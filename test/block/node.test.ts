@@ -90,7 +90,7 @@ describe('file device', () => {
     device.closeSync();
   });
 
-  test('one file cannot be opened twice for writing, by whatever name, until it is closed', async () => {
+  test('one file cannot be open for writing twice, by whatever name', async () => {
     const path = withBytes(pattern(4096));
     const link = fresh();
     fs.linkSync(path, link);

@@ -344,7 +344,7 @@ function syncWriteTests(given: Given): void {
     await device.write(pattern(4096, 51), 8192);
     expected.set(pattern(4096, 51), 8192);
     if (sync.writevSync) {
-      const parts = [pattern(4096, 52), pattern(1024, 53)];
+      const parts = [pattern(4096, 52), pattern(1024, 53), pattern(3072, 54)];
       sync.writevSync(parts, 65536);
       expected.set(Buffer.concat(parts), 65536);
     }

@@ -2,7 +2,7 @@
 // (closed EBADF, read-only EROFS, bad range EINVAL). For back ends only; others see BlockDevice.
 
 import { Ext4Error } from '../errno.ts';
-import type { DeviceOptions } from './device.ts';
+import type { BlockDevice, DeviceOptions, ReadRange } from './device.ts';
 import { checkRange } from './device.ts';
 
 export interface Shape {
@@ -42,6 +42,44 @@ export function wholeBlocks(bytes: number, blockSize: number): number {
 /** Throws the signal's reason when it has been aborted. */
 export function checkAbort(o: DeviceOptions | undefined): void {
   o?.signal?.throwIfAborted();
+}
+
+/** Waits for all, then throws the first error: a request must not reject while parts of it still touch memory. */
+export async function settleAll(running: Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(running)).find((r) => r.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
+/** Reads all ranges of any device, at once. */
+export function readRanges(
+  device: BlockDevice,
+  ranges: ReadRange[],
+  o?: DeviceOptions,
+): Promise<void> {
+  if (ranges.length === 1) return device.read(ranges[0].into, ranges[0].dpos, o);
+  if (device.readv) return device.readv(ranges, o);
+  return settleAll(ranges.map((r) => device.read(r.into, r.dpos, o)));
+}
+
+/** Reads all ranges of a synchronous device. */
+export function readRangesSync(device: BlockDevice, ranges: ReadRange[]): void {
+  if (ranges.length > 1 && device.readvSync) device.readvSync(ranges);
+  else for (const r of ranges) device.readSync?.(r.into, r.dpos);
+}
+
+export function totalLength(parts: Uint8Array[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
+}
+
+/** A copy of all parts, one behind the other. */
+export function joinParts(parts: Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(totalLength(parts));
+  let off = 0;
+  for (const part of parts) {
+    whole.set(part, off);
+    off += part.length;
+  }
+  return whole;
 }
 
 /** Size, open state and the refusals that all back ends share. */

@@ -5,7 +5,14 @@
 import fs from 'node:fs';
 import type { ErrorCode } from '../errno.ts';
 import { Ext4Error } from '../errno.ts';
-import { BaseDevice, checkAbort, checkBlockSize, wholeBlocks } from './base.ts';
+import {
+  BaseDevice,
+  checkAbort,
+  checkBlockSize,
+  settleAll,
+  totalLength,
+  wholeBlocks,
+} from './base.ts';
 import type { BlockDevice, DeviceOptions, ReadRange, WriteOptions } from './device.ts';
 
 export interface FileOptions {
@@ -91,7 +98,8 @@ function openFlags(path: string, o: FileOptions): number {
     throw new Ext4Error('EINVAL', 'neither a file nor a block device');
   }
   if (o.readOnly) return O_RDONLY;
-  if (stat?.isBlockDevice()) return O_RDWR | O_EXCL; // Linux: refused while mounted or otherwise claimed
+  // O_EXCL on a block device: Linux refuses while it is mounted or otherwise claimed.
+  if (stat?.isBlockDevice()) return O_RDWR | O_EXCL;
   return O_RDWR | (o.create ? O_CREAT : 0);
 }
 
@@ -190,7 +198,7 @@ class NodeFile extends BaseDevice implements FileDevice {
   }
 
   writevSync(parts: Uint8Array[], dpos: number): void {
-    this.checkWrite(dpos, total(parts));
+    this.checkWrite(dpos, totalLength(parts));
     for (const run of adjacent(placed(parts, dpos))) {
       const froms = run.map((r) => r.into);
       if (!this.#whole('write', froms, run[0].dpos, fs.writevSync)) {
@@ -229,7 +237,7 @@ class NodeFile extends BaseDevice implements FileDevice {
     return this.#run(async () => {
       checkAbort(o);
       for (const r of ranges) this.checkRead(r.dpos, r.into.length);
-      await allSettled(adjacent(ranges).map((run) => this.#readRun(run)));
+      await settleAll(adjacent(ranges).map((run) => this.#readRun(run)));
       checkAbort(o);
     });
   }
@@ -244,7 +252,7 @@ class NodeFile extends BaseDevice implements FileDevice {
 
   writev(parts: Uint8Array[], dpos: number): Promise<void> {
     return this.#run(async () => {
-      this.checkWrite(dpos, total(parts));
+      this.checkWrite(dpos, totalLength(parts));
       for (const run of adjacent(placed(parts, dpos))) await this.#writeRun(run);
     });
   }
@@ -318,10 +326,10 @@ class NodeFile extends BaseDevice implements FileDevice {
   ): boolean {
     if (parts.length === 1) return false;
     try {
-      return move(this.#fd, parts, dpos) === total(parts);
+      return move(this.#fd, parts, dpos) === totalLength(parts);
     } catch (error) {
       if (new Retries().again(error)) return false;
-      throw this.#error(error, what, dpos, total(parts));
+      throw this.#error(error, what, dpos, totalLength(parts));
     }
   }
 
@@ -368,10 +376,10 @@ class NodeFile extends BaseDevice implements FileDevice {
   ): Promise<boolean> {
     if (parts.length === 1) return false;
     try {
-      return (await counted(move)) === total(parts);
+      return (await counted(move)) === totalLength(parts);
     } catch (error) {
       if (new Retries().again(error)) return false;
-      throw this.#error(error, what, dpos, total(parts));
+      throw this.#error(error, what, dpos, totalLength(parts));
     }
   }
 
@@ -404,16 +412,6 @@ function counted(start: (cb: Done) => void): Promise<number> {
   return new Promise((resolve, reject) => {
     start((error, count) => (error ? reject(error) : resolve(count)));
   });
-}
-
-/** Waits for all, then throws the first error: nothing may still be writing to a view when a request rejects. */
-async function allSettled(running: Promise<void>[]): Promise<void> {
-  const failed = (await Promise.allSettled(running)).find((r) => r.status === 'rejected');
-  if (failed) throw failed.reason;
-}
-
-function total(parts: Uint8Array[]): number {
-  return parts.reduce((sum, part) => sum + part.length, 0);
 }
 
 function placed(parts: Uint8Array[], dpos: number): ReadRange[] {
