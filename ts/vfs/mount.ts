@@ -63,16 +63,14 @@ interface Task {
   flow: Flow<unknown>;
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: each task comes back with its own type, which run() gives it
+type Steps<T> = Generator<Task, T, any>;
+
 function* run<T>(driver: Driver, flow: Flow<T>): Generator<Task, T, T> {
   return yield { driver, flow };
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: each task comes back with its own type, which run() gives it
-function* mountFlow(
-  device: BlockDevice,
-  o: MountOptions,
-  sync: boolean,
-): Generator<Task, Session, any> {
+function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<Session> {
   const reader = bareDriver(device, sync);
   const sb = new Super((yield* run(reader, readRawSuper(device))).raw);
   checkDevice(sb, device);
@@ -101,8 +99,7 @@ function* withJournal(
   { vol, driver }: Session,
   o: MountOptions,
   ro: boolean,
-  // biome-ignore lint/suspicious/noExplicitAny: as in mountFlow
-): Generator<Task, Replayed | null, any> {
+): Steps<Replayed | null> {
   if (o.noload || !needsReplay(vol.sb)) return null;
   const mode: JournalMode = o.journal ?? (ro ? 'memory' : 'replay');
   if (mode === 'replay' && vol.device.readOnly) {
