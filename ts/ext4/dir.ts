@@ -7,6 +7,7 @@ import type { Buffer } from '../cache/buffer.ts';
 import { badChecksum, corrupt } from '../errno.ts';
 import { type Flow, step } from '../flow.ts';
 import { foldedKey } from './casefold.ts';
+import type { FastOverlay } from './fastcommit.ts';
 import { hasBit } from './features.ts';
 import { lookupHtree } from './htree.ts';
 import { inlineAreas } from './inline.ts';
@@ -33,6 +34,8 @@ export interface DirCursor {
 
 /** The inode number that a name has in a directory, or 0. EUCLEAN, EBADMSG. */
 export function* lookupName(dir: Inode, name: Uint8Array): Flow<number> {
+  const over = dir.vol.fast?.nameIn(dir.ino, name);
+  if (over !== undefined) return over;
   const fast = yield* step(lookupStep, dir, name);
   if (fast >= 0) return fast;
   const key = dir.has(F.EXT4_CASEFOLD_FL) ? foldedKey(name) : null;
@@ -46,6 +49,7 @@ export function* lookupName(dir: Inode, name: Uint8Array): Flow<number> {
 /** What one step can say: the inode number, 0 for not there, -1 for "scan it". */
 export function lookupStep(dir: Inode, name: Uint8Array): number {
   dir.at();
+  if (dir.vol.fast?.isNewDir(dir.ino)) return 0;
   if (dir.path === 'inline') return inlineLookup(dir, name);
   if (dir.has(F.EXT4_CASEFOLD_FL)) return -1;
   const indexed = dir.has(F.EXT4_INDEX_FL) && hasBit(dir.vol.sb.compat, F.COMPAT_DIR_INDEX);
@@ -201,13 +205,26 @@ function checkIndexSum(dir: Inode, buffer: Buffer, index: number): void {
 export function* readEntries(dir: Inode, cursor: DirCursor): Flow<DirEntry[]> {
   for (;;) {
     const batch = yield* step(readBatch, dir, cursor.lblk);
+    if (dir.vol.fast !== null) amendBatch(dir, dir.vol.fast, cursor.lblk, batch);
     cursor.lblk = batch.next;
     if (batch.entries.length > 0 || batch.next < 0) return batch.entries;
   }
 }
 
+/** Takes away what fast commits unlinked; what they added comes with the last batch. */
+function amendBatch(
+  dir: Inode,
+  fast: FastOverlay,
+  lblk: number,
+  batch: { entries: DirEntry[]; next: number },
+): void {
+  batch.entries = batch.entries.filter((e) => fast.nameIn(dir.ino, e.name) === undefined);
+  if (batch.next >= 0 || lblk < 0) return;
+  for (const { name, ino } of fast.added(dir.ino)) batch.entries.push({ name, ino, type: 0 });
+}
+
 function readBatch(dir: Inode, lblk: number): { entries: DirEntry[]; next: number } {
-  if (lblk < 0) return { entries: [], next: -1 };
+  if (lblk < 0 || dir.vol.fast?.isNewDir(dir.ino)) return { entries: [], next: -1 };
   dir.at();
   if (dir.path === 'inline') {
     const entries = dirAreas(dir).flatMap(({ ptr, len }) => entriesIn(dir, ptr, len));

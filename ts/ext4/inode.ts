@@ -42,6 +42,8 @@ export class Inode {
   seed = 0;
   path: DataPath = 'bufferhead';
   #buffer: Buffer | null = null;
+  /** Address of bytes that a fast commit laid over those on disk; 0 when there are none. */
+  #fixed = 0;
 
   constructor(vol: Ext4Volume, ino: number, pblk: number, off: number) {
     this.vol = vol;
@@ -53,13 +55,20 @@ export class Inode {
 
   /** Address of the record's bytes, valid until the step ends. Throws Missing; EBADMSG, EUCLEAN. */
   at(): number {
+    if (this.#fixed !== 0) return this.#fixed;
     const buffer = this.vol.cache.get(this.pblk);
     if (buffer !== this.#buffer || buffer.kind !== KIND_INODES) {
       buffer.kind = KIND_INODES;
-      this.#load(buffer.ptr + this.off);
+      this.#load(buffer.ptr + this.off, this.vol.sums.on);
       this.#buffer = buffer;
     }
     return buffer.ptr + this.off;
+  }
+
+  /** Takes the bytes at `ptr`, which stay, for those on disk; their checksum says nothing. */
+  fix(ptr: number): void {
+    this.#load(ptr, false);
+    this.#fixed = ptr;
   }
 
   u16(field: number): number {
@@ -100,15 +109,15 @@ export class Inode {
     return F.EXT4_GOOD_OLD_INODE_SIZE + this.extraSize >= field + bytes;
   }
 
-  #load(ptr: number): void {
+  #load(ptr: number, verify: boolean): void {
     const { dv, sb } = this.vol;
     this.mode = dv.getUint16(ptr + F.I_MODE, true);
     this.flags = dv.getUint32(ptr + F.I_FLAGS, true);
     this.generation = dv.getUint32(ptr + F.I_GENERATION, true);
     this.#checkExtra(ptr);
-    if (this.vol.sums.on) {
-      this.seed = this.vol.sums.inodeSeed(this.ino, this.generation);
-      if (!inodeChecksumHolds(this.vol, ptr, this.seed)) throw badChecksum('inode', this.#where());
+    this.seed = this.vol.sums.inodeSeed(this.ino, this.generation);
+    if (verify && !inodeChecksumHolds(this.vol, ptr, this.seed)) {
+      throw badChecksum('inode', this.#where());
     }
     const low = dv.getUint32(ptr + F.I_SIZE_LO, true);
     const wide = this.isFile || this.isLargeDir(sb.incompat);
@@ -137,13 +146,13 @@ export class Inode {
 
 /** Whether the checksum stored in the inode at `ptr` is right; `seed` is of its number and generation. */
 export function inodeChecksumHolds(vol: Ext4Volume, ptr: number, seed: number): boolean {
-  const { dv, sb } = vol;
+  const { dv } = vol;
   const wide = inodeHasHighSum(vol, ptr);
   let stored = dv.getUint16(ptr + F.I_CHECKSUM_LO, true);
   let sum = inodeChecksum(vol, ptr, seed);
   if (wide) stored += dv.getUint16(ptr + F.I_CHECKSUM_HI, true) * 65536;
   else sum %= 65536;
-  return stored === sum || (sum === 0 && sb.inodeSize === 0);
+  return stored === sum;
 }
 
 function inodeHasHighSum(vol: Ext4Volume, ptr: number): boolean {
@@ -195,9 +204,7 @@ export class Inodes {
     const group = Math.floor((ino - 1) / sb.inodesPerGroup);
     const byte = ((ino - 1) % sb.inodesPerGroup) * sb.inodeSize;
     const pblk = this.#table(group) + Math.floor(byte / sb.blockSize);
-    const inode = new Inode(this.vol, ino, pblk, byte % sb.blockSize);
-    inode.at();
-    return inode;
+    return new Inode(this.vol, ino, pblk, byte % sb.blockSize);
   }
 
   /** Forgets every inode that is not open. */
@@ -251,6 +258,11 @@ function checkInUse(inode: Inode): void {
   if (inode.has(F.EXT4_INLINE_DATA_FL) && !hasBit(inode.vol.sb.incompat, F.INCOMPAT_INLINE_DATA)) {
     throw corrupt('inode', 'inline data without the feature', { ...where, field: 'i_flags' });
   }
+}
+
+/** Address of an inode's bytes on disk, whatever they are; 0 for a number out of range. Throws Missing. */
+export function rawIfInRange(vol: Ext4Volume, ino: number): number {
+  return vol.inodes.bytesOf(ino);
 }
 
 /** ENOKEY for what only the holder of the key can read: refused one by one, never per mount. */

@@ -24,6 +24,7 @@ export function mapBlocks(inode: Inode, lblk: number): MapMemo {
   memo.len = 0;
   if (inode.has(F.EXT4_EXTENTS_FL)) lookupExtent(inode, lblk, memo);
   else lookupIndirect(inode, lblk, memo);
+  inode.vol.fast?.amend(inode.ino, lblk, memo);
   return memo;
 }
 

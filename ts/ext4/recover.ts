@@ -6,9 +6,16 @@ import type { BlockDevice } from '../block/device.ts';
 import { type Remapped, remap } from '../block/remap.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
 import { type Flow, flushDevice, step, writeDevice } from '../flow.ts';
-import { finishRecovery, type Recovery, readLog, writeHome } from '../jbd2/recovery.ts';
+import {
+  finishRecovery,
+  type Recovery,
+  readLog,
+  replayFastCommits,
+  writeHome,
+} from '../jbd2/recovery.ts';
 import type { JournalSource } from '../jbd2/source.ts';
 import { superChecksum } from './checksum.ts';
+import { FastOverlay, overlayOps } from './fastcommit.ts';
 import { hasBit } from './features.ts';
 import { mapBlocks } from './iomap.ts';
 import { Super } from './super.ts';
@@ -132,6 +139,7 @@ export function giveWindow(vol: Ext4Volume, unit: number): void {
 
 export interface Replayed {
   recovery: Recovery;
+  source: JournalSource;
   /** The device to mount on: with the replayed blocks over it, for 'memory'. */
   device: BlockDevice;
   state: JournalState;
@@ -160,12 +168,24 @@ export function* replayJournal(
   if (kind === 'memory') {
     const map = recovery.blocks as ReadonlyMap<number, Remapped>;
     const over = remap(vol.device, lent.device, vol.sb.blockSize, map);
-    return { recovery, state, device: map.size > 0 ? over : vol.device };
+    return { recovery, source: lent, state, device: map.size > 0 ? over : vol.device };
   }
   if (recovery.needed) yield* writeHome(lent, recovery);
   yield* finishRecovery(lent, recovery);
   yield* clearNeedsRecovery(vol);
-  return { recovery, state, device: vol.device };
+  return { recovery, source: lent, state, device: vol.device };
+}
+
+/** Lays the fast commits of a replay in memory over the volume that was mounted on it. */
+export function* showFastCommits(vol: Ext4Volume, replayed: Replayed): Flow<void> {
+  const { recovery, source } = replayed;
+  if (recovery.fastCommits === null || replayed.state.state !== 'memory') return;
+  const lent = lendWindow(vol, source);
+  const fast = new FastOverlay(vol.cache);
+  yield* replayFastCommits(lent, recovery, overlayOps(vol, fast));
+  giveWindow(vol, lent.unit);
+  vol.fast = fast;
+  vol.inodes.dropAll();
 }
 
 /** Takes needs_recovery out of the superblock on disk, the last write of a replay. */

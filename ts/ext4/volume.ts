@@ -4,6 +4,7 @@ import type { BlockDevice } from '../block/device.ts';
 import type { Cache } from '../cache/cache.ts';
 import type { Trace } from '../trace.ts';
 import { Checksums } from './checksum.ts';
+import type { FastOverlay } from './fastcommit.ts';
 import type { Inodes } from './inode.ts';
 import type { Super } from './super.ts';
 
@@ -27,6 +28,8 @@ export class Ext4Volume {
   readonly dv: DataView;
   readonly trace: Trace;
   inodes!: Inodes;
+  /** What fast commits lay over the tree, when they are shown and not written. */
+  fast: FastOverlay | null = null;
   mappingCalls = 0;
   /** Views that were given out and not released. */
   leases = 0;

@@ -21,6 +21,7 @@ import {
   type Replayed,
   readRawSuper,
   replayJournal,
+  showFastCommits,
 } from '../ext4/recover.ts';
 import { Super } from '../ext4/super.ts';
 import { Ext4Volume } from '../ext4/volume.ts';
@@ -83,6 +84,7 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
     const again = new Super((yield* run(reader, readRawSuper(journal.device))).raw);
     session = newSession(again, kernels, journal.device, o, sync);
     session.journal = journal.state;
+    yield* run(session.driver, showFastCommits(session.vol, journal));
   } else if (sb.hasJournal)
     session.journal = { ...NO_JOURNAL, state: o.noload ? 'ignored' : 'clean' };
   yield* run(session.driver, step(checkRoot, session.vol));
