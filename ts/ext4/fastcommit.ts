@@ -6,7 +6,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import type { Cache } from '../cache/cache.ts';
 import { type Flow, step } from '../flow.ts';
 import type { FastCommitOps, FastRange } from '../jbd2/fastcommit.ts';
-import { type MapMemo, rawIfInRange } from './inode.ts';
+import type { MapMemo } from './inode.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** A piece of a file's map that a record replaced; kind as MAP_*. */
@@ -68,7 +68,7 @@ export class FastOverlay {
   setInode(vol: Ext4Volume, ino: number, raw: Uint8Array): void {
     const { kernels, arena, blockSize } = this.#cache;
     const { inodeSize } = vol.sb;
-    const old = rawIfInRange(vol, ino);
+    const old = vol.inodes.bytesOf(ino);
     if (old === 0) return;
     let ptr = this.placeOf(ino);
     if (ptr === 0) {
@@ -99,7 +99,7 @@ export class FastOverlay {
 
   /** After a create: a directory starts empty. */
   created(vol: Ext4Volume, ino: number): void {
-    const ptr = this.placeOf(ino) || rawIfInRange(vol, ino);
+    const ptr = this.placeOf(ino) || vol.inodes.bytesOf(ino);
     if (ptr === 0) return;
     const mode = vol.dv.getUint16(ptr + F.I_MODE, true);
     if ((mode & F.S_IFMT) === F.S_IFDIR) this.#newDirs.add(ino);

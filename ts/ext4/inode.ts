@@ -198,6 +198,21 @@ export class Inodes {
 
   /** As get(), but without asking whether the inode is in use, and not kept. For dumps and the checker. */
   raw(ino: number): Inode {
+    const inode = this.#place(ino);
+    const fixed = this.vol.fast?.placeOf(ino) ?? 0;
+    if (fixed === 0) inode.at();
+    else inode.fix(fixed);
+    return inode;
+  }
+
+  /** Address of an inode's bytes on disk, unchecked, or 0 for a number out of range. Throws Missing. */
+  bytesOf(ino: number): number {
+    if (ino < 1 || ino > this.vol.sb.inodes) return 0;
+    const { pblk, off } = this.#place(ino);
+    return this.vol.cache.get(pblk).ptr + off;
+  }
+
+  #place(ino: number): Inode {
     const { sb } = this.vol;
     if (ino < 1 || ino > sb.inodes)
       throw corrupt('inode number', `${ino} of ${sb.inodes}`, { ino });
@@ -258,11 +273,6 @@ function checkInUse(inode: Inode): void {
   if (inode.has(F.EXT4_INLINE_DATA_FL) && !hasBit(inode.vol.sb.incompat, F.INCOMPAT_INLINE_DATA)) {
     throw corrupt('inode', 'inline data without the feature', { ...where, field: 'i_flags' });
   }
-}
-
-/** Address of an inode's bytes on disk, whatever they are; 0 for a number out of range. Throws Missing. */
-export function rawIfInRange(vol: Ext4Volume, ino: number): number {
-  return vol.inodes.bytesOf(ino);
 }
 
 /** ENOKEY for what only the holder of the key can read: refused one by one, never per mount. */
