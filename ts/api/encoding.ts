@@ -1,0 +1,108 @@
+// Bytes to text in the encodings of node:fs, and the options argument that names one. In Node the Buffer does it;
+// elsewhere the few lines below. Names that are not UTF-8 come out with U+FFFD, as in Node: ask for 'buffer'.
+
+import { invalidType, invalidValue } from './invalid.ts';
+import { asBytes } from './platform.ts';
+
+export interface EncodingOptions {
+  encoding?: string | null;
+  signal?: AbortSignal;
+}
+
+interface TextBytes {
+  toString(encoding: string): string;
+}
+
+const NAMES = new Set(
+  'utf8 utf-8 ucs2 ucs-2 utf16le utf-16le latin1 binary ascii hex base64 base64url'.split(' '),
+);
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+const encoder = new TextEncoder();
+
+/** Bytes of a text in UTF-8. */
+export function utf8(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+export function isEncoding(name: unknown): boolean {
+  return typeof name === 'string' && NAMES.has(name.toLowerCase());
+}
+
+/**
+ * The options of a call as Node reads them: nothing, an encoding, or an object, whose encoding and signal are checked.
+ * A callback in their place counts as nothing.
+ */
+export function readOptions<T extends EncodingOptions>(options: unknown, defaults: T): T {
+  if (options === null || options === undefined || typeof options === 'function') return defaults;
+  const given =
+    typeof options === 'string' ? { ...defaults, encoding: options } : (options as T & object);
+  if (typeof given !== 'object') throw invalidType('options', ['string', 'Object'], options);
+  const { encoding, signal } = given;
+  if (encoding && encoding !== 'buffer' && !isEncoding(encoding))
+    throw invalidValue('encoding', encoding, 'is invalid encoding');
+  if (signal !== undefined && !isSignal(signal))
+    throw invalidType('options.signal', 'AbortSignal', signal);
+  return given;
+}
+
+function isSignal(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'aborted' in value;
+}
+
+/** Text of a name, a link or a path: UTF-8 unless told, bytes for 'buffer'. */
+export function decodeName(bytes: Uint8Array, encoding?: string | null): string | Uint8Array {
+  if (encoding === 'buffer') return asBytes(bytes);
+  return decode(bytes, encoding || 'utf8');
+}
+
+/** Contents of a file: bytes unless an encoding is given. */
+export function decodeContents(bytes: Uint8Array, encoding?: string | null): string | Uint8Array {
+  if (!encoding || encoding === 'buffer') return asBytes(bytes);
+  return decode(bytes, encoding);
+}
+
+/** Text of bytes; `encoding` must be one that isEncoding knows. */
+export function decode(bytes: Uint8Array, encoding: string): string {
+  const own = asBytes(bytes);
+  if (own !== bytes || isBuffer(own)) return (own as TextBytes).toString(encoding);
+  switch (encoding.toLowerCase()) {
+    case 'utf8':
+    case 'utf-8':
+      return decoder.decode(unshared(bytes));
+    case 'hex':
+      return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+    case 'base64':
+      return btoa(characters(bytes, 0xff));
+    case 'base64url':
+      return btoa(characters(bytes, 0xff)).replace(
+        /[+/=]/g,
+        (c) => ({ '+': '-', '/': '_' })[c] ?? '',
+      );
+    case 'ascii':
+      return characters(bytes, 0x7f);
+    case 'latin1':
+    case 'binary':
+      return characters(bytes, 0xff);
+    default:
+      return new TextDecoder('utf-16le', { ignoreBOM: true }).decode(
+        unshared(bytes.subarray(0, bytes.length - (bytes.length % 2))),
+      );
+  }
+}
+
+function isBuffer(bytes: Uint8Array): boolean {
+  return bytes.constructor !== Uint8Array;
+}
+
+/** Browsers decode no shared memory. */
+function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer
+    ? (bytes as Uint8Array<ArrayBuffer>)
+    : new Uint8Array(bytes);
+}
+
+function characters(bytes: Uint8Array, mask: number): string {
+  let text = '';
+  for (const byte of bytes) text += String.fromCharCode(byte & mask);
+  return text;
+}

@@ -1,0 +1,42 @@
+// What the platform lends the api floor: Node's Buffer and built-in modules where they are, plain Uint8Array where
+// not. Nothing is imported: Node's modules come from process.getBuiltinModule (Node >= 20.16), so that a bundler
+// for browsers finds nothing to resolve.
+
+interface NodeProcess {
+  getBuiltinModule?(name: string): unknown;
+  nextTick?(fn: (...args: never[]) => void, ...args: unknown[]): void;
+}
+
+interface BufferKind {
+  from(bytes: ArrayBufferLike, offset: number, length: number): Uint8Array;
+  allocUnsafeSlow(size: number): Uint8Array;
+}
+
+const host = globalThis as { process?: NodeProcess; Buffer?: BufferKind };
+
+/** A module of Node by its bare name, or undefined: in browsers, and in Node before 20.16. */
+export function builtin<T>(name: string): T | undefined {
+  return host.process?.getBuiltinModule?.(`node:${name}`) as T | undefined;
+}
+
+/** `len` bytes to be overwritten: a Buffer in Node. RangeError when the platform refuses. */
+export function newBytes(len: number): Uint8Array {
+  return host.Buffer ? host.Buffer.allocUnsafeSlow(len) : new Uint8Array(len);
+}
+
+/** The same bytes as the platform's users expect them: a Buffer in Node. No copy. */
+export function asBytes(bytes: Uint8Array): Uint8Array {
+  if (!host.Buffer) return bytes;
+  return host.Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Calls back outside any promise, so that what it throws is an uncaught exception and no rejection. */
+export function callLater(fn: (...args: never[]) => void, ...args: unknown[]): void {
+  if (host.process?.nextTick) host.process.nextTick(fn, ...args);
+  else queueMicrotask(() => fn(...(args as never[])));
+}
+
+/** The bytes of any view, from `offset` on. */
+export function bytesOf(view: ArrayBufferView, offset = 0, len = view.byteLength - offset) {
+  return new Uint8Array(view.buffer, view.byteOffset + offset, len);
+}

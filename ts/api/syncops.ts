@@ -1,0 +1,108 @@
+// The hot synchronous calls, written without work or closures: readSync, statSync and lstatSync, viewSync. The common
+// call (plain numbers, a byte array, a string) goes straight to the core; any other shape takes the way of the
+// operation of that name. Tests are inlined by hand: a helper costs more than they do.
+
+import type { FileSystem } from '../vfs/filesystem.ts';
+import { planRead } from './fileops.ts';
+import { mayBeMissing, type StatOptions } from './inspectops.ts';
+import { View } from './lease.ts';
+import { toPath } from './paths.ts';
+import { statsOf } from './stats.ts';
+import { checkFd, checkObject, checkView } from './validate.ts';
+import { nameError, shaped } from './work.ts';
+
+const READ = { syscall: 'read' };
+const VIEW = { syscall: 'view' };
+
+type AnySync = (...args: never[]) => unknown;
+
+/** fs.readSync of one mount: bytes read, 0 at the end of the file. */
+export function makeReadSync(vfs: FileSystem): AnySync {
+  const readSync = (
+    fd: number,
+    buffer: unknown,
+    offset?: unknown,
+    length?: unknown,
+    position?: unknown,
+  ): number => {
+    if (
+      buffer instanceof Uint8Array &&
+      typeof offset === 'number' &&
+      typeof length === 'number' &&
+      (typeof position === 'number' || position === null) &&
+      isPlain(fd, offset, length, position) &&
+      offset + length <= buffer.length
+    ) {
+      const into = length === buffer.length ? buffer : buffer.subarray(offset, offset + length);
+      try {
+        return vfs.readSync(fd, into, position);
+      } catch (error) {
+        throw nameError(error, READ);
+      }
+    }
+    return readSlowly(vfs, fd, buffer, offset, length, position);
+  };
+  return shaped(readSync, 'readSync', 5);
+}
+
+/** Whole numbers in range; NaN and fractions fail one of the comparisons. */
+function isPlain(fd: number, offset: number, length: number, position: number | null): boolean {
+  return (
+    fd === fd >>> 0 &&
+    offset === offset >>> 0 &&
+    length === length >>> 0 &&
+    length > 0 &&
+    (position === null || (position >= 0 && Number.isSafeInteger(position)))
+  );
+}
+
+function readSlowly(
+  vfs: FileSystem,
+  fd: unknown,
+  buffer: unknown,
+  offset: unknown,
+  length: unknown,
+  position: unknown,
+): number {
+  const file = checkFd(fd);
+  checkView(buffer);
+  const bare = length === undefined && position === undefined;
+  if (bare && offset !== undefined && offset !== null) checkObject(offset, 'options');
+  const { into, pos } = planRead(buffer, offset, length, position);
+  if (into === null) return 0;
+  try {
+    return vfs.readSync(file, into, pos);
+  } catch (error) {
+    throw nameError(error, READ);
+  }
+}
+
+/** fs.statSync or fs.lstatSync of one mount. */
+export function makeStatSync(vfs: FileSystem, syscall: 'stat' | 'lstat'): AnySync {
+  const follow = syscall === 'stat';
+  const statSync = (path: unknown, options?: StatOptions) => {
+    const at = toPath(path);
+    try {
+      return statsOf(vfs.statSync(at.given, follow), options?.bigint === true);
+    } catch (error) {
+      if (mayBeMissing(error, options)) return undefined;
+      throw nameError(error, { syscall, path: at.text });
+    }
+  };
+  return shaped(statSync, `${syscall}Sync`, 2);
+}
+
+/** fs.viewSync of one mount; `otherwise` serves what is not (fd, pos, len). */
+export function makeViewSync(vfs: FileSystem, otherwise: AnySync): AnySync {
+  const viewSync = (file: unknown, pos?: unknown, len?: unknown, options?: unknown): unknown => {
+    const plain = typeof file === 'number' && typeof pos === 'number' && typeof len === 'number';
+    if (!plain || options !== undefined || !isPlain(file, 0, len, pos))
+      return (otherwise as (...args: unknown[]) => unknown)(file, pos, len, options);
+    try {
+      return new View(vfs.viewSync(file, pos, len, false));
+    } catch (error) {
+      throw nameError(error, VIEW);
+    }
+  };
+  return shaped(viewSync, 'viewSync', 4);
+}
