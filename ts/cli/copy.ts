@@ -1,0 +1,94 @@
+// `ext4 cp`: out of an image onto the host, or one file to standard output.
+
+import { statSync } from 'node:fs';
+import type { Ext4 } from '../index.ts';
+import { isAddress, parseAddress } from './address.ts';
+import type { Call, Command } from './args.ts';
+import { writeOut } from './cat.ts';
+import { Failure, UsageError } from './errors.ts';
+import { Extractor } from './extract.ts';
+import { encodeName } from './names.ts';
+import { baseOf, factsOf } from './tree.ts';
+import { withVolumes } from './volume.ts';
+
+export const cp: Command = {
+  usage: 'cp [-rpav] ADDR… DESTINATION',
+  about: `Copies files out of an image. The destination is a file, a directory or - (standard output). Each file
+appears whole or not at all. Holes stay holes. With -p modes, times (to the microsecond), hard links and, as root,
+owners are kept; extended attributes cannot be set from Node: 'ext4 tar' carries them.`,
+  options: [
+    { name: 'recursive', short: 'r', help: 'directories with what is in them; links as links' },
+    { name: 'preserve', short: 'p', help: 'keep modes, times, hard links, owners' },
+    { name: 'archive', short: 'a', help: 'as -rp' },
+    { name: 'verbose', short: 'v', help: 'name what is copied' },
+  ],
+  examples: [
+    'ext4 cp raspios.img:2:/etc/hostname .',
+    'ext4 cp -rp disk.img:/home ./home',
+    'ext4 cp disk.img:/var/log/syslog - | less',
+  ],
+  async run(call) {
+    const operands = call.expect(2);
+    const sources = operands.slice(0, -1);
+    const target = operands[operands.length - 1];
+    const odd = sources.find((source) => !isAddress(source));
+    if (odd !== undefined || isAddress(target)) {
+      const what = odd === undefined ? `'${target}' is in an image` : `'${odd}' is not in an image`;
+      throw new UsageError(`${what}: this version copies out of images only`);
+    }
+    if (target === '-') {
+      await writeOut(call, sources);
+      return undefined;
+    }
+    await withVolumes(call, async (volumes) => {
+      const extractors = new Map<Ext4, Extractor>();
+      for (const source of sources) {
+        try {
+          const address = parseAddress(source);
+          const { img } = await volumes.volume(address);
+          const extractor = extractors.get(img) ?? newExtractor(call, img);
+          extractors.set(img, extractor);
+          const path = address.path ?? '/';
+          await copy(call, extractor, img, path, target, sources.length > 1);
+        } catch (error) {
+          await call.complain(source, error);
+        }
+      }
+      for (const extractor of extractors.values()) await extractor.end();
+    });
+    return undefined;
+  },
+};
+
+function newExtractor(call: Call, img: Ext4): Extractor {
+  return new Extractor(call, img, {
+    preserve: call.has('preserve') || call.has('archive'),
+    verbose: call.has('verbose'),
+  });
+}
+
+async function copy(
+  call: Call,
+  extractor: Extractor,
+  img: Ext4,
+  path: string,
+  target: string,
+  many: boolean,
+): Promise<void> {
+  const recursive = call.has('recursive') || call.has('archive');
+  const facts = await factsOf(img, path, !recursive);
+  const directory = (facts.mode & 0o170000) === 0o040000;
+  if (directory && !recursive) throw new Failure('is a directory (-r copies it)');
+  const into = isDirectory(target);
+  if (many && !into) throw new UsageError(`'${target}' must be a directory`);
+  if (!into && target.endsWith('/') && !directory) throw new Failure(`'${target}' is no directory`);
+  const base = baseOf(path);
+  const inside = into && base !== '/' && base !== '.' && base !== '..';
+  const to = encodeName(inside ? `${target.replace(/\/+$/, '')}/${base}` : target);
+  if (recursive) await extractor.tree(path, to);
+  else await extractor.file(path, to, facts);
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}

@@ -1,0 +1,151 @@
+// From an address to a mounted file system: opens the image read-only, finds the partition, mounts with the journal
+// replayed in memory. Files and disks are mounted synchronously, URLs asynchronously; commands use the promise
+// forms, which serve both. One mount per image and partition, however many operands name it.
+
+import type { BlockDevice } from '../block/device.ts';
+import type { Ext4, MountOptions } from '../index.ts';
+import { type Address, isUrl, parseAddress } from './address.ts';
+import { type Call, isFatal } from './args.ts';
+import { BAD_IMAGE, Failure, UsageError } from './errors.ts';
+
+/** The cache of a command; a library user's default is larger. */
+const CACHE_BYTES = 32 << 20;
+
+export interface Volume {
+  img: Ext4;
+  /** Where the file system lies: the partition, not the disk. */
+  device: BlockDevice;
+  /** How the volume was written, without the path. */
+  name: string;
+}
+
+/** Every image a command has open, by name. */
+export class Volumes {
+  readonly #call: Call;
+  readonly #open = new Map<string, Volume>();
+  readonly #devices = new Map<string, BlockDevice>();
+
+  constructor(call: Call) {
+    this.#call = call;
+  }
+
+  /** The file system that an address lies in. Throws Failure when it is none, with exit code 3. */
+  async volume(address: Address): Promise<Volume> {
+    const name = address.partition ? `${address.image}:${address.partition}` : address.image;
+    const known = this.#open.get(name);
+    if (known) return known;
+    const disk = await this.device(address.image);
+    const device = await this.#part(disk, address);
+    const volume = { img: await this.#mount(device), device, name };
+    this.#open.set(name, volume);
+    return volume;
+  }
+
+  /** The same file system mounted afresh, with an empty cache. */
+  async again(address: Address): Promise<Volume> {
+    const { device, name } = await this.volume(address);
+    const volume = { img: await this.#mount(device), device, name };
+    this.#open.set(`${name} again`, volume);
+    return volume;
+  }
+
+  /** The whole image, read-only. */
+  async device(image: string): Promise<BlockDevice> {
+    const known = this.#devices.get(image);
+    if (known) return known;
+    const device = await openDevice(image, this.#call.io.signal);
+    this.#devices.set(image, device);
+    return device;
+  }
+
+  async close(): Promise<void> {
+    for (const { img } of this.#open.values()) await img.unmount();
+    for (const device of this.#devices.values()) await device.close();
+    this.#open.clear();
+    this.#devices.clear();
+  }
+
+  async #part(disk: BlockDevice, address: Address): Promise<BlockDevice> {
+    const offset = this.#call.number('offset');
+    const { findPart, slice } = await import('./parts.ts');
+    if (offset === undefined) return findPart(disk, address);
+    if (address.partition) throw new UsageError('--offset and a partition exclude each other');
+    return slice(disk, offset);
+  }
+
+  async #mount(device: BlockDevice): Promise<Ext4> {
+    const options = await this.#options();
+    const { mount, mountSync } = await import('../index.ts');
+    try {
+      return device.readSync ? mountSync(device, options) : await mount(device, options);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+      throw new Failure(`not an ext2, ext3 or ext4 file system (${tail(error)})`, BAD_IMAGE);
+    }
+  }
+
+  async #options(): Promise<MountOptions> {
+    const text = this.#call.value('options');
+    const given = text === undefined ? {} : await parseOptions(text);
+    return { journal: 'memory', cacheBytes: CACHE_BYTES, ...given, ro: true };
+  }
+}
+
+async function parseOptions(text: string): Promise<MountOptions> {
+  const { parseMountOptions } = await import('../index.ts');
+  try {
+    return parseMountOptions(text);
+  } catch (error) {
+    throw new UsageError(`-o ${text}: ${tail(error)}`);
+  }
+}
+
+/** The part of an error's message in brackets, or all of it without the code. */
+function tail(error: unknown): string {
+  const text = (error as Error).message.replace(/^E[A-Z]+: /, '').replace(/, \w+$/, '');
+  return /\((.*)\)/.exec(text)?.[1] ?? text;
+}
+
+async function openDevice(image: string, signal: AbortSignal): Promise<BlockDevice> {
+  if (isUrl(image)) {
+    const { httpDevice } = await import('../block/http.ts');
+    return httpDevice(image, { signal });
+  }
+  const { openFile } = await import('../block/node.ts');
+  return openFile(image, { readOnly: true });
+}
+
+/** Calls `fn` for the file that each operand names; what fails is reported and the others still have their turn. */
+export async function eachFile(
+  call: Call,
+  operands: string[],
+  fn: (img: Ext4, path: string, text: string) => Promise<void>,
+): Promise<void> {
+  await withVolumes(call, async (volumes) => {
+    for (const operand of operands) {
+      try {
+        const address = parseAddress(operand);
+        const { img } = await volumes.volume(address);
+        await fn(img, address.path ?? '/', operand);
+      } catch (error) {
+        await call.complain(operand, error);
+      }
+    }
+  });
+}
+
+/** Calls `fn` with a set of volumes and closes them whatever happens. */
+export async function withVolumes<T>(call: Call, fn: (volumes: Volumes) => Promise<T>): Promise<T> {
+  const volumes = new Volumes(call);
+  let failed = true;
+  try {
+    const result = await fn(volumes);
+    failed = false;
+    return result;
+  } finally {
+    // A clean-up that fails says something only when nothing else did.
+    await volumes.close().catch((error) => {
+      if (!failed && !isFatal(error)) throw error;
+    });
+  }
+}
