@@ -13,6 +13,7 @@ import { lookupHtree } from './htree.ts';
 import { inlineAreas } from './inline.ts';
 import type { Inode } from './inode.ts';
 import { blockOf, mapBlocks } from './iomap.ts';
+import { nokeyBytes, nokeyName } from './nokey.ts';
 
 /** A buffer checked as a directory block of inode `owner`. */
 export const KIND_DIR = 4;
@@ -33,7 +34,8 @@ export interface DirCursor {
 }
 
 /** The inode number that a name has in a directory, or 0. EUCLEAN, EBADMSG. */
-export function* lookupName(dir: Inode, name: Uint8Array): Flow<number> {
+export function* lookupName(dir: Inode, shown: Uint8Array): Flow<number> {
+  const name = dir.has(F.EXT4_ENCRYPT_FL) ? (nokeyBytes(shown) ?? shown) : shown;
   const over = dir.vol.fast?.nameIn(dir.ino, name);
   if (over !== undefined) return over;
   const fast = yield* step(lookupStep, dir, name);
@@ -249,19 +251,20 @@ function entriesIn(dir: Inode, ptr: number, len: number): DirEntry[] {
   const { kernels } = dir.vol.cache;
   const copy = kernels.u8.slice(ptr, ptr + len);
   const max = ABI_RESULT_SIZE / 4;
-  const entries: DirEntry[] = [];
+  const found: DirEntry[] = [];
   for (let from = 0; from < len; ) {
     const n = kernels.exports.dirScan(ptr, len, from, ABI_RESULT, max);
     for (let i = 0; i < n; i++) {
       const off = kernels.dv.getUint32(ABI_RESULT + 4 * i, true);
       const entry = decode(dir, copy, off);
-      if (entry !== null) entries.push(entry);
+      if (entry !== null) found.push(entry);
       from = off + 1;
     }
     if (n < max) break;
     from = from - 1 + recLen(dir, ptr + from - 1);
   }
-  return entries;
+  if (!dir.has(F.EXT4_ENCRYPT_FL)) return found;
+  return found.map((entry) => ({ ...entry, name: nokeyName(dir, entry.name) }));
 }
 
 function decode(dir: Inode, bytes: Uint8Array, off: number): DirEntry | null {
@@ -269,7 +272,8 @@ function decode(dir: Inode, bytes: Uint8Array, off: number): DirEntry | null {
   const nameLen = bytes[off + F.DE_NAME_LEN];
   const name = bytes.subarray(off + F.DE_NAME, off + F.DE_NAME + nameLen);
   if (isDots(name)) return null;
-  if (nameLen === 0 || name.includes(0x2f)) {
+  const coded = dir.has(F.EXT4_ENCRYPT_FL);
+  if (nameLen === 0 || (!coded && name.includes(0x2f))) {
     throw corrupt('directory entry', 'no valid name', { ino: dir.ino, field: 'name' });
   }
   const ino = bytes[off] + bytes[off + 1] * 256 + bytes[off + 2] * 65536 + bytes[off + 3] * 2 ** 24;

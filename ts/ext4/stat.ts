@@ -4,8 +4,9 @@ import * as F from '../../assembly/format/ext4.ts';
 import { corrupt } from '../errno.ts';
 import { hasBit } from './features.ts';
 import { readInline } from './inline.ts';
-import { type Inode, refuseEncrypted } from './inode.ts';
+import type { Inode } from './inode.ts';
 import { blockOf } from './iomap.ts';
+import { nokeyTarget } from './nokey.ts';
 
 export interface Time {
   /** Seconds since 1970, negative before. */
@@ -42,7 +43,7 @@ export function statInode(inode: Inode): StatRecord {
     uid: inode.u16(F.I_UID_HIGH) * 65536 + inode.u16(F.I_UID),
     gid: inode.u16(F.I_GID_HIGH) * 65536 + inode.u16(F.I_GID),
     rdev: isDevice(inode) ? deviceNumber(inode) : 0,
-    size: inode.size,
+    size: shownSize(inode),
     blksize: inode.vol.sb.blockSize,
     blocks: blocksOf(inode),
     atime: timeOf(inode, F.I_ATIME, F.I_ATIME_EXTRA),
@@ -52,6 +53,11 @@ export function statInode(inode: Inode): StatRecord {
       ? timeOf(inode, F.I_CRTIME, F.I_CRTIME_EXTRA)
       : { sec: 0, nsec: 0 },
   };
+}
+
+/** An encrypted symlink is as long as what readlink shows for it. */
+function shownSize(inode: Inode): number {
+  return inode.isLink && inode.has(F.EXT4_ENCRYPT_FL) ? readLink(inode).length : inode.size;
 }
 
 /** Two bits of the extra field carry the epoch on, past 2038; the others are nanoseconds. */
@@ -83,11 +89,18 @@ function deviceNumber(inode: Inode): number {
   return old !== 0 ? old % 65536 : inode.u32(F.I_BLOCK + 4);
 }
 
-/** The target of a symlink. Throws Missing; EUCLEAN, EBADMSG; ENOKEY when it is encrypted. */
+/** The target of a symlink; of an encrypted one, what stands for it. Throws Missing; EUCLEAN, EBADMSG. */
 export function readLink(inode: Inode): Uint8Array {
+  const raw = rawLink(inode);
+  if (!inode.has(F.EXT4_ENCRYPT_FL)) return untilNul(raw);
+  const shown = nokeyTarget(raw);
+  if (shown === null) throw corrupt('symlink', 'no encrypted target', { ino: inode.ino });
+  return shown;
+}
+
+function rawLink(inode: Inode): Uint8Array {
   const ptr = inode.at();
   const { vol, size } = inode;
-  refuseEncrypted(inode);
   const bad = (reason: string) => corrupt('symlink', reason, { ino: inode.ino, field: 'i_size' });
   if (size === 0 || size > vol.sb.blockSize) throw bad(`${size} bytes`);
   if (inode.path === 'inline') {
@@ -97,12 +110,12 @@ export function readLink(inode: Inode): Uint8Array {
   }
   if (isFastLink(inode)) {
     if (size >= F.I_BLOCK_SIZE) throw bad(`${size} bytes in the inode`);
-    return untilNul(vol.u8.slice(ptr + F.I_BLOCK, ptr + F.I_BLOCK + size));
+    return vol.u8.slice(ptr + F.I_BLOCK, ptr + F.I_BLOCK + size);
   }
   const pblk = blockOf(inode, 0);
   if (pblk === 0) throw bad('has no block');
   const at = vol.cache.get(pblk).ptr;
-  return untilNul(vol.u8.slice(at, at + size));
+  return vol.u8.slice(at, at + size);
 }
 
 /** A target short enough lies where the block map would be. */

@@ -403,7 +403,6 @@ function readLinkStep(vol: Ext4Volume, ino: number): Uint8Array {
 function needReadableDir(vol: Ext4Volume, ino: number): Inode {
   const dir = vol.inodes.get(ino);
   if (!dir.isDir) throw new Ext4Error('ENOTDIR');
-  refuseEncrypted(dir);
   return dir;
 }
 

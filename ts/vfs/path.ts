@@ -4,7 +4,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
 import { lookupName } from '../ext4/dir.ts';
-import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
+import type { Inode } from '../ext4/inode.ts';
 import { readLink } from '../ext4/stat.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { type Flow, step } from '../flow.ts';
@@ -89,12 +89,7 @@ export function* child(vol: Ext4Volume, ino: number, key: string): Flow<number> 
 
 function knownChild(vol: Ext4Volume, ino: number, key: string): { dir: Inode; ino: number } {
   const dir = needDir(vol, ino);
-  refuseEncryptedName(dir);
   return { dir, ino: dir.names?.get(key) ?? -1 };
-}
-
-function refuseEncryptedName(dir: Inode): void {
-  refuseEncrypted(dir);
 }
 
 function remember(dir: Inode, key: string, ino: number): void {
