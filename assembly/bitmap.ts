@@ -1,63 +1,212 @@
-// Bitmaps: bit n is bit n % 8 of byte n / 8. Ranges are half-open bit numbers from the bitmap's address.
+// Bitmaps: bit n is bit n % 8 of byte n / 8. Ranges are half-open bit numbers from the bitmap's address, which may
+// be any; bit numbers stay below 2^32 - 64. Readers load whole aligned words, so they never leave the memory, and
+// writers only bytes that hold a bit of the range.
 
-function bit(ptr: usize, n: u32): u32 {
-  return (<u32>load<u8>(ptr + (n >>> 3)) >>> (n & 7)) & 1;
-}
+const ALL: u64 = u64.MAX_VALUE;
 
 /** First set bit in [from, to), or `to`. */
 export function bitmapNextSet(ptr: usize, from: u32, to: u32): u32 {
-  while (from < to && bit(ptr, from) === 0) from++;
-  return from < to ? from : to;
+  return next(ptr, from, to, 0);
 }
 
 /** First clear bit in [from, to), or `to`. */
 export function bitmapNextClear(ptr: usize, from: u32, to: u32): u32 {
-  while (from < to && bit(ptr, from) !== 0) from++;
-  return from < to ? from : to;
+  return next(ptr, from, to, ALL);
+}
+
+/** First bit in [from, to) that differs from `flip`, which is 0 or ALL; or `to`. */
+function next(ptr: usize, from: u32, to: u32, flip: u64): u32 {
+  if (from >= to) return to;
+  const base = ptr & ~7;
+  const shift = (<u32>ptr & 7) << 3;
+  const first = from + shift;
+  const end = base + (((to + shift + 63) >>> 6) << 3);
+  let at = base + ((first >>> 6) << 3);
+  let word = (load<u64>(at) ^ flip) & (ALL << (first & 63));
+  while (word === 0) {
+    at = skip(at + 8, end, flip);
+    if (at >= end) return to;
+    word = load<u64>(at) ^ flip;
+  }
+  return min<u32>(((<u32>(at - base)) << 3) + <u32>ctz<u64>(word) - shift, to);
+}
+
+/** Steps over stretches of 64 bytes that are all `flip`; what follows is a word that may not be. */
+function skip(at: usize, end: usize, flip: u64): usize {
+  if (ASC_FEATURE_SIMD) {
+    const same = i64x2.splat(flip);
+    while (at + 64 <= end && !differs(at, same)) at += 64;
+  } else {
+    while (at + 32 <= end && !differsWord(at, flip)) at += 32;
+  }
+  return at;
+}
+
+function differs(at: usize, same: v128): bool {
+  const low = v128.or(v128.xor(v128.load(at), same), v128.xor(v128.load(at, 16), same));
+  const high = v128.or(v128.xor(v128.load(at, 32), same), v128.xor(v128.load(at, 48), same));
+  return v128.any_true(v128.or(low, high));
+}
+
+function differsWord(at: usize, same: u64): bool {
+  const low = (load<u64>(at) ^ same) | (load<u64>(at, 8) ^ same);
+  return (low | (load<u64>(at, 16) ^ same) | (load<u64>(at, 24) ^ same)) !== 0;
 }
 
 /** (start, len) pairs of u32 for the runs of set bits in [from, to), at most `max`. Returns how many. */
 export function bitmapRuns(ptr: usize, from: u32, to: u32, out: usize, max: u32): u32 {
-  let n: u32 = 0;
-  while (n < max) {
-    const start = bitmapNextSet(ptr, from, to);
-    if (start >= to) break;
-    from = bitmapNextClear(ptr, start, to);
-    store<u32>(out + (n << 3), start);
-    store<u32>(out + (n << 3), from - start, 4);
-    n++;
+  if (from >= to || max === 0) return 0;
+  const base = ptr & ~7;
+  const shift = (<u32>ptr & 7) << 3;
+  const first = from + shift;
+  const last = to + shift;
+  const end = base + (((last + 63) >>> 6) << 3);
+  const full = out + (max << 3);
+  let at = base + ((first >>> 6) << 3);
+  let mask = ALL << (first & 63);
+  let edge = out;
+  // All ones while a run is open. An edge is a bit unlike the one before it; starts and ends alternate.
+  let open: u64 = 0;
+  while (at < end) {
+    if (at === end - 8) mask &= ALL >>> ((0 - last) & 63);
+    const word = load<u64>(at) & mask;
+    mask = ALL;
+    let edges = word ^ ((word << 1) | (open & 1));
+    if (edges === 0) {
+      // What skip passes over lies in the open run, or in the gap: bits from `to` on do not matter.
+      at = skip(at + 8, end, open);
+      continue;
+    }
+    open = <u64>(<i64>word >> 63);
+    const n = ((<u32>(at - base)) << 3) - shift;
+    at += 8;
+    do {
+      store<u32>(edge, n + <u32>ctz<u64>(edges));
+      edge += 4;
+      if (edge === full) return lengths(out, full);
+      edges &= edges - 1;
+    } while (edges !== 0);
   }
-  return n;
+  if (open !== 0) {
+    store<u32>(edge, to);
+    edge += 4;
+  }
+  return lengths(out, edge);
+}
+
+/** Turns (start, end) pairs in [out, to) into (start, length). Returns how many pairs. */
+function lengths(out: usize, to: usize): u32 {
+  let at = out;
+  if (ASC_FEATURE_SIMD) {
+    while (to - at >= 16) {
+      const pairs = v128.load(at);
+      v128.store(at, i32x4.sub(pairs, i64x2.shl(pairs, 32)));
+      at += 16;
+    }
+  }
+  while (at < to) {
+    store<u32>(at, load<u32>(at, 4) - load<u32>(at), 4);
+    at += 8;
+  }
+  return <u32>(to - out) >>> 3;
 }
 
 export function bitmapSet(ptr: usize, from: u32, count: u32): void {
-  for (let n = from; n < from + count; n++) {
-    const at = ptr + (n >>> 3);
-    store<u8>(at, load<u8>(at) | <u8>((<u32>1) << (n & 7)));
+  if (count === 0) return;
+  const last = from + count - 1;
+  const a = ptr + (from >>> 3);
+  const b = ptr + (last >>> 3);
+  const head: u32 = 0xff << (from & 7);
+  const tail: u32 = 0xff >>> (7 - (last & 7));
+  if (a === b) {
+    store<u8>(a, load<u8>(a) | (head & tail));
+    return;
   }
+  store<u8>(a, load<u8>(a) | head);
+  if (b - a > 1) memory.fill(a + 1, 0xff, b - a - 1);
+  store<u8>(b, load<u8>(b) | tail);
 }
 
 export function bitmapClear(ptr: usize, from: u32, count: u32): void {
-  for (let n = from; n < from + count; n++) {
-    const at = ptr + (n >>> 3);
-    store<u8>(at, load<u8>(at) & ~(<u8>((<u32>1) << (n & 7))));
+  if (count === 0) return;
+  const last = from + count - 1;
+  const a = ptr + (from >>> 3);
+  const b = ptr + (last >>> 3);
+  const head: u32 = 0xff << (from & 7);
+  const tail: u32 = 0xff >>> (7 - (last & 7));
+  if (a === b) {
+    store<u8>(a, load<u8>(a) & ~(head & tail));
+    return;
   }
+  store<u8>(a, load<u8>(a) & ~head);
+  if (b - a > 1) memory.fill(a + 1, 0, b - a - 1);
+  store<u8>(b, load<u8>(b) & ~tail);
 }
 
 /** How many bits of [from, to) are set. */
 export function bitmapCount(ptr: usize, from: u32, to: u32): u32 {
-  let count: u32 = 0;
-  for (let n = from; n < to; n++) count += bit(ptr, n);
-  return count;
+  if (from >= to) return 0;
+  const base = ptr & ~7;
+  const shift = (<u32>ptr & 7) << 3;
+  const first = from + shift;
+  const last = to + shift;
+  let at = base + ((first >>> 6) << 3);
+  const end = base + (((last - 1) >>> 6) << 3);
+  const head = ALL << (first & 63);
+  const tail = ALL >>> ((0 - last) & 63);
+  if (at === end) return <u32>popcnt<u64>(load<u64>(at) & head & tail);
+  let count = popcnt<u64>(load<u64>(at) & head) + popcnt<u64>(load<u64>(end) & tail);
+  at += 8;
+  while (end - at >= 32) {
+    const low = popcnt<u64>(load<u64>(at)) + popcnt<u64>(load<u64>(at, 8));
+    count += low + (popcnt<u64>(load<u64>(at, 16)) + popcnt<u64>(load<u64>(at, 24)));
+    at += 32;
+  }
+  while (at < end) {
+    count += popcnt<u64>(load<u64>(at));
+    at += 8;
+  }
+  return <u32>count;
 }
 
-/** First bit of the first run of `want` clear bits in [from, to), or -1. */
+/** First bit of the first run of `want` (at least 1) clear bits in [from, to), or -1. */
 export function bitmapFindClear(ptr: usize, from: u32, to: u32, want: u32): i32 {
-  while (from < to) {
-    const start = bitmapNextClear(ptr, from, to);
-    if (start >= to) return -1;
-    from = bitmapNextSet(ptr, start, to);
-    if (from - start >= want) return start;
+  if (from >= to || want > to - from) return -1;
+  const base = ptr & ~7;
+  const shift = (<u32>ptr & 7) << 3;
+  const first = from + shift;
+  const last = to + shift;
+  const end = base + (((last + 63) >>> 6) << 3);
+  let at = base + ((first >>> 6) << 3);
+  let mask = ALL << (first & 63);
+  let run: u32 = 0; // clear bits right before this word
+  while (at < end) {
+    if (at === end - 8) mask &= ALL >>> ((0 - last) & 63);
+    const clear = ~load<u64>(at) & mask;
+    mask = ALL;
+    if (clear === 0) {
+      run = 0;
+      at = skip(at + 8, end, ALL);
+      continue;
+    }
+    const n = ((<u32>(at - base)) << 3) - shift;
+    if (run + <u32>ctz<u64>(~clear) >= want) return n - run;
+    if (want < 64) {
+      const inside = starts(clear, want);
+      if (inside !== 0) return n + <u32>ctz<u64>(inside);
+    }
+    run = clear === ALL ? run + 64 : <u32>clz<u64>(~clear);
+    at += 8;
   }
   return -1;
+}
+
+/** The bits at which `want` ones begin: each step doubles the length of the runs that are known to be all ones. */
+function starts(ones: u64, want: u32): u64 {
+  for (let known: u32 = 1; known < want && ones !== 0; ) {
+    const step = min<u32>(known, want - known);
+    ones &= ones >>> step;
+    known += step;
+  }
+  return ones;
 }

@@ -73,11 +73,17 @@ function legacy(name: usize, len: u32, signed: bool): u32 {
 
 /** Word `index` of a chunk: four bytes summed in base 256, the first highest, above the length repeated as padding. */
 function word(name: usize, len: u32, index: u32, pad: u32, signed: bool): u32 {
-  let value = pad;
   const first = index << 2;
-  const end = min<u32>(len, first + 4);
-  for (let i = first; i < end; i++) value = byteAt(name + i, signed) + (value << 8);
+  if (first + 4 <= len) return whole(name + first, signed);
+  let value = pad;
+  for (let i = first; i < len; i++) value = byteAt(name + i, signed) + (value << 8);
   return value;
+}
+
+/** A signed byte with its top bit set is 256 less: that takes one from the place above it. */
+function whole(at: usize, signed: bool): u32 {
+  const value = bswap<u32>(load<u32>(at));
+  return signed ? value - ((value & 0x80808080) << 1) : value;
 }
 
 function padding(len: u32): u32 {

@@ -7,25 +7,24 @@ import { ABI_TABLES } from './abi';
 export const CRC32C_TABLES: usize = ABI_TABLES;
 /** 256 u16. */
 export const CRC16_TABLE: usize = ABI_TABLES + 16384;
-/** Scratch of crc32c, about 16.7 KiB. Half a page off, so that page-aligned input and scratch do not alias in L1. */
+/** Scratch of crc32c, 17 KiB. Half a page off, so that page-aligned input and scratch do not alias in the L1 cache. */
 export const CRC32C_SCRATCH: usize = 0x5800;
 
 const CRC32C_POLY: u32 = 0x82f63b78;
 const CRC16_POLY: u32 = 0xa001;
 
-function reflected(byte: u32, poly: u32): u32 {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (poly & (0 - (crc & 1)));
-  return crc;
+/** A byte's remainder: eight steps of the reflected polynomial. */
+function step8(state: u32, poly: u32): u32 {
+  for (let bit = 0; bit < 8; bit++) state = (state >>> 1) ^ (poly & (0 - (state & 1)));
+  return state;
 }
 
 export function initTables(): void {
   for (let i: u32 = 0; i < 256; i++) {
-    let crc = reflected(i, CRC32C_POLY);
-    store<u32>(CRC32C_TABLES + (i << 2), crc);
-    store<u16>(CRC16_TABLE + (i << 1), <u16>reflected(i, CRC16_POLY));
-    for (let table: u32 = 1; table < 16; table++) {
-      for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (CRC32C_POLY & (0 - (crc & 1)));
+    store<u16>(CRC16_TABLE + (i << 1), <u16>step8(i, CRC16_POLY));
+    let crc = i;
+    for (let table: u32 = 0; table < 16; table++) {
+      crc = step8(crc, CRC32C_POLY);
       store<u32>(CRC32C_TABLES + (table << 10) + (i << 2), crc);
     }
   }
