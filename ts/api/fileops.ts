@@ -1,6 +1,7 @@
 // Operations on open files: open, close, read, readv, readFile, fsync. Reading takes a caller's buffer where one is
 // given and never copies twice. readSync is not here: it is the hot path and stands in readsync.ts.
 
+import { Ext4Error } from '../errno.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants, openFlags } from './constants.ts';
 import { decodeContents, type EncodingOptions, readOptions } from './encoding.ts';
@@ -19,7 +20,7 @@ import {
   isFd,
   readPosition,
 } from './validate.ts';
-import { ask, type Call, type Operation, type Work } from './work.ts';
+import { ask, type Call, nameError, type Operation, type Work } from './work.ts';
 
 const DEFAULT_MODE = 0o666;
 const DEFAULT_BUFFER = 16384;
@@ -95,7 +96,7 @@ export function planRead(
   if (offset === undefined && length === undefined && !ArrayBuffer.isView(buffer)) {
     if (buffer !== undefined && buffer !== null) checkObject(buffer, 'options');
     const given = (buffer ?? {}) as ReadOptions;
-    view = given.buffer ?? newBytes(DEFAULT_BUFFER);
+    view = given.buffer ?? newBytes(DEFAULT_BUFFER).fill(0);
     ({ offset, length, position } = given);
   } else if (offset !== null && typeof offset === 'object') {
     ({ offset, length, position } = offset as ReadOptions);
@@ -139,7 +140,7 @@ export const readv: Operation = {
   names: ['bytesRead', 'buffers'],
   begin({ vfs, form }: Call, fd: unknown, buffers: unknown, position?: unknown) {
     const file = checkFd(fd);
-    const pos = typeof position === 'number' ? position : null;
+    const pos = typeof position === 'number' && position >= 0 ? position : null;
     return readvWork(vfs, file, checkViews(buffers), pos, form === 'sync');
   },
 };
@@ -151,10 +152,11 @@ function* readvWork(
   pos: number | null,
   plain: boolean,
 ): Work<number | { bytesRead: number; buffers: ArrayBufferView[] }> {
+  if (buffers.length === 0) throw nameError(new Ext4Error('EINVAL'), { syscall: 'read' });
   let bytesRead = 0;
   for (const buffer of buffers) {
     if (buffer.byteLength === 0) continue;
-    const at = pos === null || pos < 0 ? null : pos + bytesRead;
+    const at = pos === null ? null : pos + bytesRead;
     const count = yield* ask(vfs.read(fd, bytesOf(buffer), at), 'read');
     bytesRead += count;
     if (count < buffer.byteLength) break;

@@ -97,8 +97,7 @@ function* statWork(
 
 /** Whether a stat's error means "no such file" and the caller would rather have undefined. */
 export function mayBeMissing(error: unknown, options: StatOptions | undefined): boolean {
-  const { code } = error as Ext4Error;
-  return options?.throwIfNoEntry === false && (code === 'ENOENT' || code === 'ENOTDIR');
+  return options?.throwIfNoEntry === false && (error as Ext4Error).code === 'ENOENT';
 }
 
 export const readlink: Operation = {

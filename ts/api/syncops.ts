@@ -48,7 +48,8 @@ export function makeReadSync(vfs: FileSystem): AnySync {
 /** Whole numbers in range; NaN and fractions fail one of the comparisons. */
 function isPlain(fd: number, offset: number, length: number, position: number | null): boolean {
   return (
-    fd === fd >>> 0 &&
+    fd === (fd | 0) &&
+    fd >= 0 &&
     offset === offset >>> 0 &&
     length === length >>> 0 &&
     length > 0 &&
