@@ -2,6 +2,10 @@
 // and tells the size; HEAD, Accept-Ranges and Content-Length are not relied on. The file must stay the same: ETag (or
 // Last-Modified) and size are compared with every response. If-Range would say the same, but browsers ask the
 // server's permission for that header first, which many servers refuse.
+//
+// The unit of 64 KiB was chosen by counting, for one cold file out of 10,000 in an indexed directory (4 GiB, by Linux):
+// superblock with descriptors, root inode, journal, root directory, its inode, index, leaf, inode, data: 9 requests.
+// They lie megabytes apart, so units of 16 to 256 KiB make 9 requests all the same, of 144 to 2,304 KiB; 64: 576.
 
 import { type ErrorCode, Ext4Error } from '../errno.ts';
 import { checkBlockSize, wholeBlocks } from './base.ts';
@@ -109,14 +113,9 @@ async function attemptRequest(
   const watch = new Watchdog(source.o.timeout ?? 30_000, [signal, source.o.signal]);
   try {
     const response = await send(source, from, to, watch.signal);
-    try {
-      const range = checkResponse(source, response, from, to, pin);
-      const bytes = await body(response, range.to - from, watch);
-      return { bytes, pin: range };
-    } catch (error) {
-      await response.body?.cancel().catch(() => undefined);
-      throw error;
-    }
+    const range = checkResponse(source, response, from, to, pin);
+    const bytes = await body(response, range.to - from, watch);
+    return { bytes, pin: range };
   } catch (error) {
     if (error instanceof Ext4Error || error instanceof Transient) throw error;
     throw new Transient(watch.expired ? 'no answer in time' : networkText(error));
@@ -254,8 +253,10 @@ class Watchdog {
     }, this.#limit);
   }
 
+  /** The request is over; what is left of a body is not wanted. */
   stop(): void {
     clearTimeout(this.#timer);
+    this.#abort.abort();
     for (const signal of this.#signals) signal.removeEventListener('abort', this.#pass);
   }
 }

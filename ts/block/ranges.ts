@@ -39,11 +39,14 @@ interface Transfer {
 
 const DEFAULTS = {
   cacheBytes: 16 << 20,
-  unit: 128 << 10,
-  gap: 128 << 10,
+  unit: 64 << 10,
+  gap: 64 << 10,
   parallel: 6,
   maxRequest: 4 << 20,
 };
+
+/** Units that sequential reading fetches ahead at most: the window doubles up to this. */
+const MAX_AHEAD = 16;
 
 /** The options with their defaults. EINVAL for a unit that is no power of two of at least a block, or no number. */
 export function rangeOptions(
@@ -78,6 +81,9 @@ export class RangeDevice extends BaseDevice implements BlockDevice {
   readonly #reads = new Set<Promise<void>>();
   readonly #queue: (() => void)[] = [];
   #running = 0;
+  /** The unit behind the last request, and how many units the next one has if it begins there. */
+  #next = -1;
+  #window = 1;
 
   constructor(shape: Shape, fetch: FetchRange, o: Required<RangeOptions>) {
     super({ ...shape, readOnly: true });
@@ -129,7 +135,7 @@ export class RangeDevice extends BaseDevice implements BlockDevice {
     let settled = false;
     const arrived = transfers.map(async (transfer) => {
       const bytes = await transfer.bytes;
-      if (!settled) this.#deliver(ranges, transfer, bytes);
+      if (!settled) copyOverlap(ranges, transfer.first * this.#o.unit, bytes);
     });
     try {
       await abortable(Promise.all(arrived), signal);
@@ -160,7 +166,7 @@ export class RangeDevice extends BaseDevice implements BlockDevice {
     return [...transfers];
   }
 
-  /** Joins missing units to requests. */
+  /** Joins missing units to requests, and lengthens the last one when reading goes on where it had ended. */
   #requests(missing: number[]): [number, number][] {
     const { unit, gap, maxRequest } = this.#o;
     const requests: [number, number][] = [];
@@ -170,7 +176,22 @@ export class RangeDevice extends BaseDevice implements BlockDevice {
       if (near && (index + 1 - request[0]) * unit <= maxRequest) request[1] = index;
       else requests.push([index, index]);
     }
+    const last = requests.at(-1);
+    if (last) this.#readAhead(last, requests[0][0]);
     return requests;
+  }
+
+  #readAhead(last: [number, number], first: number): void {
+    const { unit, cacheBytes, maxRequest } = this.#o;
+    const most = Math.min(MAX_AHEAD, maxRequest / unit, cacheBytes / unit / 4);
+    this.#window = first === this.#next ? Math.min(this.#window * 2, Math.max(1, most)) : 1;
+    const end = Math.min(last[0] + this.#window, Math.ceil(this.size / unit));
+    while (last[1] + 1 < end && !this.#known(last[1] + 1)) last[1]++;
+    this.#next = last[1] + 1;
+  }
+
+  #known(index: number): boolean {
+    return this.#cache.has(index) || this.#flying.has(index);
   }
 
   #start(first: number, last: number): Transfer {
@@ -178,7 +199,7 @@ export class RangeDevice extends BaseDevice implements BlockDevice {
     const bytes = this.#run(first, last, abort.signal);
     const transfer = { first, last, waiting: 0, abort, bytes };
     for (let index = first; index <= last; index++) {
-      if (!this.#cache.has(index) && !this.#flying.has(index)) this.#flying.set(index, transfer);
+      if (!this.#known(index)) this.#flying.set(index, transfer);
     }
     const landed = () => this.#land(transfer);
     bytes.then((all) => {
@@ -204,10 +225,6 @@ export class RangeDevice extends BaseDevice implements BlockDevice {
       if (next) next();
       else this.#running--;
     }
-  }
-
-  #deliver(ranges: ReadRange[], transfer: Transfer, bytes: Uint8Array): void {
-    copyOverlap(ranges, transfer.first * this.#o.unit, bytes);
   }
 
   /** A reader goes, satisfied or not. */
