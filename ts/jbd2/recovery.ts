@@ -40,6 +40,8 @@ export interface Recovery {
   readonly revokeHits: number;
   /** The id of the next transaction. */
   readonly nextTid: number;
+  /** The journal block after the last whole transaction. */
+  readonly head: number;
   /** Changes after the last whole transaction, for ext4 to apply; null when there are none. */
   readonly fastCommits: FastCommits | null;
   /** s_errno: why the last mount gave up, a negative errno, or 0. */
@@ -82,6 +84,7 @@ export function* readLog(source: JournalSource, o: RecoverOptions = {}): Flow<Re
     transactions: scan.transactions,
     revokeHits: replay.revokeHits,
     nextTid: nextTid(scan.end),
+    head: scan.head,
     fastCommits: fast ? yield* scanFastCommits(log, format, scan.end) : null,
     errno: sb.s_errno,
     skipped,
@@ -150,9 +153,33 @@ class Replay {
 /** Whether a home block is one of the journal's own: replaying onto the log would change what is replayed. */
 function ownBlocks(source: JournalSource): (home: number) => boolean {
   if (source.device !== source.home.device) return () => false;
-  const own = new Set<number>();
-  for (let jblk = 0; jblk < source.length; jblk++) own.add(source.locate(jblk) / source.blockSize);
-  return (home) => own.has(home);
+  const runs = ownRuns(source);
+  return (home) => {
+    const dpos = home * source.blockSize;
+    let [low, high] = [0, runs.length]; // the first run that ends behind dpos
+    while (low < high) {
+      const mid = (low + high) >>> 1;
+      if (runs[mid].end > dpos) high = mid;
+      else low = mid + 1;
+    }
+    return low < runs.length && runs[low].dpos <= dpos;
+  };
+}
+
+/** The journal's device bytes as runs in order, none overlapping another. */
+function ownRuns(source: JournalSource): { dpos: number; end: number }[] {
+  const runs: { dpos: number; end: number }[] = [];
+  for (let jblk = 0; jblk < source.length; jblk++) {
+    const dpos = source.locate(jblk);
+    const last = runs.at(-1);
+    if (last?.end === dpos) last.end += source.blockSize;
+    else if (dpos >= 0) runs.push({ dpos, end: dpos + source.blockSize });
+  }
+  runs.sort((a, b) => a.dpos - b.dpos);
+  runs.slice(1).forEach((run, i) => {
+    run.end = Math.max(run.end, runs[i].end);
+  });
+  return runs;
 }
 
 /** Writes every copy to its home block and flushes. May be cut and done again: it reads the log only. */
@@ -213,7 +240,7 @@ export function* finishRecovery(source: JournalSource, recovery: Recovery): Flow
   const log = new LogWindow(source);
   yield* flushDevice(source.home.device);
   const ptr = yield* log.load(source.superBlock, 1);
-  encodeEmpty(source.kernels, ptr, recovery.nextTid);
+  encodeEmpty(source.kernels, ptr, recovery.nextTid, recovery.head);
   yield* writeDevice(source.device, log.bytes(0, 1), place(source, source.superBlock), {
     fua: true,
   });

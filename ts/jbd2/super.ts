@@ -266,14 +266,18 @@ function checkGeometry(source: JournalSource, s: JournalSuper, f: LogFormat): vo
   }
 }
 
-/** Marks the log at `ptr` empty from transaction `sequence` on, checksum included; s_errno stays. */
-export function encodeEmpty(kernels: Kernels, ptr: number, sequence: number): void {
+/**
+ * Marks the log at `ptr` empty: next transaction `sequence`, next block `head`; checksum included. s_errno stays; the
+ * fast-commit feature goes, since a clean journal has no fast commits and older readers may have it then.
+ */
+export function encodeEmpty(kernels: Kernels, ptr: number, sequence: number, head: number): void {
   const { dv } = kernels;
   dv.setUint32(ptr + JS_SEQUENCE, sequence);
   dv.setUint32(ptr + JS_START, 0);
   if (dv.getUint32(ptr + H_BLOCKTYPE) !== JBD2_SUPERBLOCK_V2) return;
   const incompat = dv.getUint32(ptr + JS_FEATURE_INCOMPAT) & ~JBD2_FEATURE_INCOMPAT_FAST_COMMIT;
   dv.setUint32(ptr + JS_FEATURE_INCOMPAT, incompat >>> 0);
+  dv.setUint32(ptr + JS_HEAD, head);
   if (isSummed(decodeSuper(kernels, ptr))) {
     dv.setUint32(ptr + JS_CHECKSUM, superChecksum(kernels, ptr));
   }

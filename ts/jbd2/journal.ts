@@ -1,0 +1,290 @@
+// The journal of a mount as the core uses it: handles. A handle is one step's changes: start() reserves log space or
+// throws Missing, write() and create() bring blocks into the running transaction with an undo for each change, stop()
+// makes them part of it, undo() puts everything back. Without a log (ext2, ^has_journal) the same holds; a commit then
+// writes blocks home. jbd2 knows no file system: what needs the format is in the hooks that ext4 hands down.
+
+import { assert } from '../assert.ts';
+import type { Buffer, LogBlock } from '../cache/buffer.ts';
+import type { Cache } from '../cache/cache.ts';
+import { missing } from '../cache/missing.ts';
+import { Undo } from '../cache/undo.ts';
+import { type ErrorCode, Ext4Error } from '../errno.ts';
+import type { JournalSource } from './source.ts';
+import type { LogFormat } from './super.ts';
+import { Transaction } from './transaction.ts';
+
+/** Blocks that one step may change. */
+export const STEP_BUFFERS = 64;
+
+/** What ext4 hands down. */
+export interface JournalHooks {
+  /** Brings checksums of the changed blocks up to date; runs as a step when a commit takes them, may dirty no new block. */
+  seal(buffers: Iterable<Buffer>): void;
+  /** Writes what must be on disk before the commit (data=ordered); given when there is such data. */
+  clock(): number;
+}
+
+/** The log on disk: where it is, and which part of it is in use. */
+export interface LogArea {
+  readonly source: JournalSource;
+  readonly format: LogFormat;
+  /** Next block to write; first block still needed (meaningless when empty); blocks in use. */
+  head: number;
+  tail: number;
+  tailTid: number;
+  used: number;
+  /** True while s_start is 0 on disk. */
+  clean: boolean;
+}
+
+type Call = { fn: (a: never, b: never) => void; a: unknown; b: unknown };
+
+export class Journal {
+  readonly cache: Cache;
+  readonly hooks: JournalHooks;
+  /** Null without a journal. */
+  readonly area: LogArea | null;
+  readonly undoLog: Undo;
+  running: Transaction | null = null;
+  committing: Transaction | null = null;
+  /** Committed transactions whose blocks are not all home, oldest first. */
+  readonly checkpoint: Transaction[] = [];
+  /** The newest committed contents of each block that is not home. */
+  readonly latest = new Map<number, { block: LogBlock; tx: Transaction }>();
+  nextTid: number;
+  /** The newest transaction that is durable. */
+  durableTid: number;
+  /** Set once and for ever when a commit failed: everything is EROFS from then on. */
+  aborted: ErrorCode | null = null;
+  /** Blocks that a transaction may hold. */
+  readonly maxBlocks: number;
+  commits = 0;
+  /** Milliseconds after which a running transaction is committed. */
+  interval = 5000;
+  #open = false;
+  #credits = 0;
+  #step = 0;
+  #joined = 0;
+  readonly #after: Call[] = [];
+
+  constructor(cache: Cache, hooks: JournalHooks, area: LogArea | null, nextTid: number) {
+    this.cache = cache;
+    this.hooks = hooks;
+    this.area = area;
+    this.nextTid = nextTid;
+    this.durableTid = nextTid - 1;
+    this.undoLog = new Undo(cache, STEP_BUFFERS + 16);
+    const share = Math.floor(cache.arena.units / 4);
+    const log = area === null ? share : Math.floor((area.format.last - area.format.first) / 4);
+    this.maxBlocks = Math.min(share, log);
+  }
+
+  /** True while a handle is open. */
+  get open(): boolean {
+    return this.#open;
+  }
+
+  // ---- a handle
+
+  /** Opens the step's handle for at most `credits` changed blocks. Throws Missing (a commit, or log space); EROFS once
+   *  the journal has aborted. */
+  start(credits: number): void {
+    assert(!this.#open, 'one handle at a time');
+    assert(credits <= STEP_BUFFERS, 'a handle is one step');
+    if (this.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
+    const tx = this.running;
+    if (tx !== null) this.#makeRoom(tx, credits);
+    else if (this.area !== null && !this.#fits(this.area, credits)) throw missing.wait('space');
+    this.#open = true;
+    this.#credits = credits;
+    this.#joined = 0;
+    this.#step++;
+  }
+
+  #makeRoom(tx: Transaction, credits: number): void {
+    const old = this.hooks.clock() - tx.born >= this.interval;
+    const size = tx.buffers.size + credits;
+    if (old || size > this.maxBlocks) throw missing.wait('commit');
+    if (this.area !== null && !this.#fits(this.area, size + tx.revoked.size)) {
+      throw missing.wait('space');
+    }
+  }
+
+  /** Whether a transaction of so many blocks and revokes fits into what is free of the log. */
+  #fits(area: LogArea, blocks: number): boolean {
+    const { format } = area;
+    const perBlock = Math.floor((format.blockSize - 32) / 16);
+    const need = blocks + 2 * Math.ceil((blocks + 1) / perBlock) + 4;
+    const committing = this.committing === null ? 0 : this.maxBlocks;
+    return area.used + need + committing <= format.last - format.first;
+  }
+
+  /** The address at which [off, off + len) of a buffer may be changed, until the step ends. */
+  write(buffer: Buffer, off: number, len: number): number {
+    assert(this.#open, 'changes need a handle');
+    this.#join(buffer);
+    if (buffer.savedBy !== this.#step) {
+      this.undoLog.save(buffer.ptr + off, len);
+      if (len === this.cache.blockSize) buffer.savedBy = this.#step;
+    }
+    return buffer.ptr + off;
+  }
+
+  /** A zeroed buffer for a block that was just allocated as metadata; what the cache knew of it is forgotten. */
+  create(pblk: number): Buffer {
+    assert(this.#open, 'changes need a handle');
+    this.cache.checkBlock(pblk);
+    let buffer = this.cache.buffers.get(pblk);
+    if (buffer === undefined) buffer = this.cache.newBuffer(pblk);
+    else this.undoLog.call(restoreKind, buffer, { kind: buffer.kind, owner: buffer.owner });
+    if (buffer.turn !== this.cache.turn) this.cache.hold(buffer);
+    const fresh = !buffer.uptodate;
+    this.#join(buffer);
+    if (fresh) this.undoLog.call(dropFresh, buffer, undefined);
+    else this.undoLog.save(buffer.ptr, this.cache.blockSize);
+    buffer.savedBy = this.#step;
+    this.cache.kernels.exports.zero(buffer.ptr, this.cache.blockSize);
+    buffer.uptodate = true;
+    buffer.kind = 0;
+    return buffer;
+  }
+
+  /** A metadata block is freed: when the handle stops it leaves the transaction and is revoked. */
+  forget(pblk: number): void {
+    this.after(forgetBlock, this, pblk);
+  }
+
+  /** Calls `fn(a, b)` when the handle stops; not at all if the step is undone. */
+  after<A, B>(fn: (a: A, b: B) => void, a: A, b: B): void {
+    this.#after.push({ fn: fn as Call['fn'], a, b });
+  }
+
+  /** Calls `fn(a, b)` if the step is undone. */
+  onUndo<A, B>(fn: (a: A, b: B) => void, a: A, b: B): void {
+    this.undoLog.call(fn, a, b);
+  }
+
+  /** Calls `fn(a)` once the running transaction is durable. From an after-call, or within a handle. */
+  whenDurable<A>(fn: (a: A) => void, a: A): void {
+    this.#transaction().after.push({ fn: fn as (a: never) => void, a });
+  }
+
+  /** Closes the handle: its changes are part of the transaction. Nothing after it may throw. */
+  stop(): number {
+    assert(this.#open, 'stop follows start');
+    assert(this.#joined <= this.#credits, 'a handle keeps to its credits');
+    for (let i = 0; i < this.#after.length; i++) {
+      const { fn, a, b } = this.#after[i];
+      fn(a as never, b as never);
+    }
+    this.#after.length = 0;
+    this.undoLog.forget();
+    this.#open = false;
+    return this.running?.tid ?? this.durableTid;
+  }
+
+  /** Puts everything back that the step did. The driver calls it after any throw. */
+  undo(): void {
+    this.#after.length = 0;
+    if (!this.#open) return;
+    this.undoLog.rollBack();
+    this.#open = false;
+    this.#step++;
+  }
+
+  #transaction(): Transaction {
+    this.running ??= new Transaction(this.nextTid++, this.hooks.clock());
+    return this.running;
+  }
+
+  /** Makes a buffer part of the running transaction; moves it forward when its bytes must stay. */
+  #join(buffer: Buffer): void {
+    const tx = this.#transaction();
+    if (buffer.tx === tx) return;
+    const { log } = buffer;
+    const committing = log !== null && this.committing?.blocks.get(buffer.pblk) === log;
+    if (committing || buffer.busy) this.#moveForward(buffer);
+    this.undoLog.call(leave, this, buffer);
+    buffer.tx = tx;
+    buffer.dirty = true;
+    tx.buffers.add(buffer);
+    this.#joined++;
+  }
+
+  #moveForward(buffer: Buffer): void {
+    const { cache } = this;
+    const log = buffer.log as LogBlock;
+    assert(log !== null && log.buffer === buffer, 'what is written belongs to a commit');
+    const unit = cache.allocUnits(1);
+    const ptr = cache.arena.ptr(unit);
+    cache.kernels.exports.copy(ptr, buffer.ptr, cache.blockSize);
+    log.buffer = null;
+    buffer.log = null;
+    buffer.unit = unit;
+    buffer.ptr = ptr;
+    buffer.busy = false;
+    this.undoLog.call(moveBack, buffer, log);
+  }
+
+  /** Settles for good: EROFS from now on. The first reason wins. */
+  abort(code: ErrorCode): void {
+    this.aborted ??= code;
+  }
+
+  /** Takes committed contents off the list of what is not home, and frees memory of their own. */
+  release(pblk: number): void {
+    const found = this.latest.get(pblk);
+    if (found === undefined) return;
+    const { block, tx } = found;
+    this.latest.delete(pblk);
+    tx.blocks.delete(pblk);
+    const { buffer } = block;
+    if (buffer === null) this.cache.arena.free(block.unit, 1);
+    else {
+      buffer.log = null;
+      buffer.dirty = buffer.tx !== null;
+    }
+  }
+}
+
+/** Undo of a join. */
+function leave(journal: Journal, buffer: Buffer): void {
+  journal.running?.buffers.delete(buffer);
+  buffer.tx = null;
+  buffer.dirty = buffer.log !== null;
+}
+
+/** Undo of moving forward: the commit's memory still holds what the buffer held. */
+function moveBack(buffer: Buffer, log: LogBlock): void {
+  buffer.cache.arena.free(buffer.unit, 1);
+  buffer.unit = log.unit;
+  buffer.ptr = log.ptr;
+  buffer.busy = true;
+  buffer.log = log;
+  log.buffer = buffer;
+  buffer.dirty = true;
+}
+
+function restoreKind(buffer: Buffer, was: { kind: number; owner: number }): void {
+  buffer.kind = was.kind;
+  buffer.owner = was.owner;
+}
+
+/** Undo of a create: the cache knew nothing of the block. */
+function dropFresh(buffer: Buffer): void {
+  buffer.uptodate = false;
+  buffer.kind = 0;
+}
+
+function forgetBlock(journal: Journal, pblk: number): void {
+  const tx = journal.running;
+  assert(tx !== null, 'what is freed belongs to a transaction');
+  const buffer = journal.cache.buffers.get(pblk);
+  if (buffer !== undefined && buffer.tx === tx) {
+    tx.buffers.delete(buffer);
+    buffer.tx = null;
+    buffer.dirty = buffer.log !== null;
+  }
+  if (buffer !== undefined) buffer.kind = 0;
+  tx.revoked.add(pblk);
+}

@@ -1,0 +1,30 @@
+// A transaction: the blocks that handles changed since the last commit, the blocks they freed, and what is to happen
+// once it is durable. One runs, at most one commits; committed ones wait until their blocks are home.
+
+import type { Buffer, LogBlock } from '../cache/buffer.ts';
+
+export class Transaction {
+  readonly tid: number;
+  /** Blocks it changed, while it runs. */
+  readonly buffers = new Set<Buffer>();
+  /** Freed metadata blocks: revoked when it commits, and never written home from older transactions. */
+  readonly revoked = new Set<number>();
+  /** Its blocks as they were committed, by home block; those that a newer transaction took over are gone. */
+  readonly blocks = new Map<number, LogBlock>();
+  /** Called once it is durable. */
+  readonly after: { fn: (a: never) => void; a: unknown }[] = [];
+  /** When its first handle started, milliseconds. */
+  readonly born: number;
+  /** Journal block where it begins, once it commits. */
+  start = 0;
+
+  constructor(tid: number, born: number) {
+    this.tid = tid;
+    this.born = born;
+  }
+
+  /** Nothing to commit. */
+  get empty(): boolean {
+    return this.buffers.size === 0 && this.revoked.size === 0 && this.after.length === 0;
+  }
+}
