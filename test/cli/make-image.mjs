@@ -1,6 +1,7 @@
 // Makes ts/cli/image.ts, the image that `npm start` shows: a tree with something of everything, made by mke2fs,
-// finished by debugfs (xattrs, odd times) and e2fsck -D (the htree), and the manifest of what it must read as: the
-// kernel's view of it through a loop mount. Needs root, loop devices, e2fsprogs, python3. Run:
+// finished by debugfs (xattrs, odd times), e2fsck -D (the htree) and debugfs again (a file that is only in the
+// journal), and the manifest of what it must read as: the kernel's view of it through a loop mount, after its own
+// recovery. Needs root, loop devices, e2fsprogs, python3. Run:
 //   node test/cli/make-image.mjs
 
 import { execFileSync } from 'node:child_process';
@@ -8,6 +9,7 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  copyFileSync,
   linkSync,
   lstatSync,
   lutimesSync,
@@ -36,6 +38,7 @@ const out = new URL('../../ts/cli/image.ts', import.meta.url);
 const env = {
   ...process.env,
   E2FSPROGS_FAKE_TIME: String(TIME),
+  E2FSCK_TIME: String(TIME),
   PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
 };
 const run = (command, ...args) =>
@@ -234,6 +237,7 @@ function make() {
   writeFileSync(
     script,
     [
+      ...[...walk('')].map((path) => `set_inode_field "${path}" ctime @${TIME}`),
       'set_inode_field /etc/hostname mtime_extra 0x1d6f3454', // .123456789
       'set_inode_field /home/ada/notes.md mtime @-126143999',
       'set_inode_field /usr/share/words mtime @5000000000',
@@ -250,6 +254,45 @@ function make() {
     if (error.status !== 1) throw error; // 1: changed, as it should
   }
   run('e2fsck', '-fn', image);
+  saveInJournal(
+    '/home/ada/just-saved.txt',
+    'Saved a moment before the power went: so far only in the journal.\n',
+  );
+}
+
+function* walk(rel) {
+  for (const entry of readdirSync(join(tree, rel), { withFileTypes: true })) {
+    yield `${rel}/${entry.name}`;
+    if (entry.isDirectory()) yield* walk(`${rel}/${entry.name}`);
+  }
+}
+
+/** A file whose every block, its inode's and directory's too, is in the journal and not yet home. */
+function saveInJournal(path, contents) {
+  const after = join(work, 'after.img');
+  const file = join(work, 'late');
+  const blocks = join(work, 'blocks');
+  writeFileSync(file, contents);
+  copyFileSync(image, after);
+  const script = join(work, 'late-script');
+  const field = (name, value) => `set_inode_field ${path} ${name} ${value}`;
+  const fields = ['mtime', 'ctime', 'atime', 'crtime'].map((name) => field(name, `@${TIME + 60}`));
+  const ids = [field('uid', 1815), field('gid', 1815), field('mode', '0100644')];
+  writeFileSync(script, [`write ${file} ${path}`, ...fields, ...ids].join('\n'));
+  run('debugfs', '-w', '-f', script, after);
+  run('e2fsck', '-fn', after);
+  const [old, now] = [readFileSync(image), readFileSync(after)];
+  const changed = [];
+  for (let pos = 0; pos < old.length; pos += 4096) {
+    if (!old.subarray(pos, pos + 4096).equals(now.subarray(pos, pos + 4096)))
+      changed.push(pos / 4096);
+  }
+  writeFileSync(blocks, Buffer.concat(changed.map((n) => now.subarray(n * 4096, n * 4096 + 4096))));
+  writeFileSync(
+    script,
+    ['journal_open', `journal_write -b ${changed} ${blocks}`, 'journal_close'].join('\n'),
+  );
+  run('debugfs', '-w', '-f', script, image);
 }
 
 // --- what must come out, by the kernel: see ts/cli/verify.ts for the columns
@@ -277,7 +320,9 @@ line(sys.argv[1], '/')
 function manifest() {
   const mountPoint = join(work, 'mnt');
   mkdirSync(mountPoint);
-  run('mount', '-o', 'ro,loop,noload', image, mountPoint);
+  const copy = join(work, 'copy.img'); // the kernel writes when it recovers
+  copyFileSync(image, copy);
+  run('mount', '-o', 'loop,noatime', copy, mountPoint);
   try {
     return run('python3', '-c', DUMP, mountPoint);
   } finally {

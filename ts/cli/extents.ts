@@ -50,7 +50,9 @@ async function print(call: Call, img: Ext4, path: string, text: string): Promise
     const count = Math.ceil(Number(facts.size) / unit);
     await out.line(`File size of ${name} is ${facts.size} (${count} blocks of ${unit} bytes)`);
     const rows = extentRows(list, count);
-    if (rows.length > 1) for (const line of table(rows, [0, 1, 2, 3, 4])) await out.line(line);
+    if (rows.length > 1) {
+      for (const line of table(rows, [0, 1, 2, 3, 4])) await out.line(line.trimEnd());
+    }
     await out.line(`${name}: ${list.length} ${list.length === 1 ? 'extent' : 'extents'} found`);
   } finally {
     await handle.close();

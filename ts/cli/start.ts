@@ -68,6 +68,7 @@ class Tour {
 
   async take(image: string | undefined): Promise<void> {
     const address = image === undefined ? await this.#embedded() : parseAddress(image);
+    await import('../index.ts'); // loading is not mounting
     const began = performance.now();
     const { img, device, name } = await this.#volumes.volume(address);
     const took = performance.now() - began;
@@ -236,23 +237,26 @@ class Tour {
       error = thrown;
     }
     const summed = all.features.roCompat.includes('metadata_csum');
-    const what = summed ? 'metadata checksums' : 'metadata bounds (this image has no checksums)';
+    const what = summed
+      ? 'checksums of the metadata'
+      : 'metadata bounds (this image has no checksums)';
     const why = error === undefined ? '' : `: ${explain(error).why}`;
-    const scope = `${grouped(all.groups)} groups and everything on the way to the files`;
-    await this.#check(error === undefined, `${what} of ${scope}${why}`);
+    const scope = `${plural(all.groups, 'group descriptor')} and all that led to the files`;
+    await this.#check(error === undefined, `${what}: ${scope}${why}`);
   }
 
   async #speeds(address: Address, { path, size }: Largest): Promise<void> {
     await this.#heading('Speed', `${shown(path)}, ${binarySize(size)}`);
-    const { img } = await this.#volumes.again(address);
-    if (!coreOf(img).sync) return this.#line('not measured: the network would be');
+    const fresh = async () => (await this.#volumes.again(address)).img;
+    const first = await fresh();
+    if (!coreOf(first).sync) return this.#line('not measured: the network would be');
     if (size < 1 << 16) return this.#line('not measured: no file is large enough');
     const host = join(this.#extracted(), path);
     const there = await hostHash(host).then(
       () => true,
       () => false,
     );
-    for (const line of speedLines(measure(img, path, size, there ? host : undefined))) {
+    for (const line of speedLines(await measure(fresh, path, size, there ? host : undefined))) {
       await this.#line(line);
     }
   }
@@ -273,6 +277,9 @@ function speedLines(speeds: Speeds): string[] {
   lines.push(`4 KiB zero-copy view       ${time(speeds.view)}`);
   return lines;
 }
+
+const plural = (count: number, word: string): string =>
+  `${grouped(count)} ${word}${count === 1 ? '' : 's'}`;
 
 function hashesIn(manifest: string): Map<string, string> {
   const rows = manifest.split('\n').map((line) => line.split('\t'));

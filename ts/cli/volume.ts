@@ -45,7 +45,7 @@ export class Volumes {
   async again(address: Address): Promise<Volume> {
     const { device, name } = await this.volume(address);
     const volume = { img: await this.#mount(device), device, name };
-    this.#open.set(`${name} again`, volume);
+    this.#open.set(`${name} again ${this.#open.size}`, volume);
     return volume;
   }
 
