@@ -1,4 +1,5 @@
-// Blob devices. Goal: the contract, in few slices. Method: Blobs in memory and on disk, counted and broken by a subclass.
+// Blob devices. Goal: the contract, in few slices. Method: Blobs in memory and on disk, counted and broken by
+// subclasses.
 
 import fs, { openAsBlob } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// HTTP devices. Goal: the contract over a real server; few requests, each counted; every way in which servers disappoint
-// gives its own clear error. Method: node:http on 127.0.0.1, made to behave badly one way at a time.
+// HTTP devices. Goal: the contract over a real server; few requests, each counted; every way in which servers
+// disappoint gives its own clear error. Method: node:http on 127.0.0.1, made to behave badly one way at a time.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { httpDevice } from '../../ts/block/http.ts';
@@ -301,7 +301,7 @@ describe('http aborts', () => {
     expect(server.asked.length).toBe(2);
   });
 
-  test('when the last reader leaves, the request is broken off, and a later read asks anew', async () => {
+  test('with the last reader gone the request is broken off, a later read asks anew', async () => {
     const device = await httpDevice(server.url);
     let closed = false;
     server.behave = (_, response) => {

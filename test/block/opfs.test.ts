@@ -146,7 +146,7 @@ describe('opfs device in a worker', () => {
     await (await opfsDevice(file.handle('worker'))).close();
   });
 
-  test('grows a new file to the size asked, never shrinks one, and frees the lock on failure', async () => {
+  test('grows a new file to its size, never shrinks one, frees its lock on failure', async () => {
     const file = new FakeFile(new Uint8Array(0));
     const device = await opfsDevice(file.handle('worker'), { size: 1 << 20 });
     expect(device.size).toBe(1 << 20);

@@ -52,7 +52,7 @@ deviceContract('overlay beyond 4 GiB', {
 });
 
 describe('overlay', () => {
-  test('random writes and discards equal an array, and the lower device keeps its bytes', async () => {
+  test('random writes and discards equal an array; the lower device keeps its bytes', async () => {
     const seed = Date.now() % 1e6;
     const random = randomOf(seed);
     const size = 1 << 20;
@@ -130,7 +130,7 @@ describe('overlay', () => {
     expect(settled).toBe(true);
   });
 
-  test('a larger block below or above sets the block size; a smaller upper device is EINVAL', () => {
+  test('the larger block sets the block size; a smaller upper device is EINVAL', () => {
     const small = memoryDevice(65536);
     const large = memoryDevice(65536 + 4096, { blockSize: 4096 });
     expect(overlay(small, large).blockSize).toBe(4096);

@@ -1,5 +1,5 @@
-// Partition tables. Goal: the same partitions as sfdisk and sgdisk see; damaged tables give the backup, a named error or
-// nothing, never a hang. Method: images made by the tools, compared with `sfdisk --json`; then bytes broken by hand.
+// Partition tables. Goal: the same partitions as sfdisk and sgdisk see; damaged tables give the backup, a named error
+// or nothing, never a hang. Method: images made by the tools, compared with `sfdisk --json`; then bytes broken by hand.
 
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -190,7 +190,7 @@ need.describe('partition tables made by sfdisk', [need.tool('sfdisk', 'sgdisk')]
     expect(() => partitionsSync(both((b, _, at) => void (b[at + 60] ^= 1)))).toThrow(/EBADMSG/);
   });
 
-  test('a GPT without protective MBR, or under a plain one, does not count: as for Linux', async () => {
+  test('a GPT without protective MBR, or under a plain one, does not count', async () => {
     const path = sfdisk(image(32 << 20), GPT);
     expect(await partitions(broken(path, (b) => b.fill(0, 0, 512)))).toEqual([]);
     const plain = broken(path, (b) => void (b[446 + 4] = 0x83));
@@ -200,7 +200,7 @@ need.describe('partition tables made by sfdisk', [need.tool('sfdisk', 'sgdisk')]
   test('a logical chain that loops, breaks or leaves its partition ends there', async () => {
     const path = sfdisk(image(32 << 20), LOGICAL);
     const good = oracle(path);
-    const ebr = (good[3].start as number) - 2048 * 512; // the first table is the extended partition's start
+    const ebr = (good[3].start as number) - 2048 * 512; // the first table of the chain
     expect(ebr).toBe(good[2].start);
     const loop = broken(path, (_, v) => v.setUint32(ebr + 462 + 8, 0, true));
     expect(await partitions(loop)).toEqual(good.slice(0, 4));

@@ -138,7 +138,7 @@ function readTests(given: Given): void {
     await device.read(new Uint8Array(0), device.size);
   });
 
-  test('requests outside the device or not in whole blocks are EINVAL and move nothing', async () => {
+  test('requests outside the device or of part blocks are EINVAL and move nothing', async () => {
     const { device } = await given();
     const b = device.blockSize;
     for (const [dpos, len] of badRanges(device)) {
@@ -364,7 +364,7 @@ function syncWriteTests(given: Given): void {
 }
 
 function readOnlyTests(backEnd: BackEnd, given: Given): void {
-  test('a read-only device refuses writes with EROFS, flushes in peace and is not direct', async () => {
+  test('a read-only device refuses writes with EROFS, flushes, and is not direct', async () => {
     const { device, contents } = await given(true);
     const block = new Uint8Array(device.blockSize);
     expect(device.readOnly).toBe(true);

@@ -46,8 +46,9 @@ interface Reply {
 }
 
 /**
- * Opens the file at `url`. Fails with ENOENT (404, 410), EACCES (401, 403), ENOTSUP (no range requests, compressed, size
- * hidden), EINVAL (empty), EIO (network, 5xx, short body); a file that changes later makes reads fail with ESTALE.
+ * Opens the file at `url`. Fails with ENOENT (404, 410), EACCES (401, 403), ENOTSUP (no range requests, compressed,
+ * size hidden), EINVAL (empty), EIO (network, 5xx, short body); a file that changes later makes reads fail with
+ * ESTALE.
  */
 export async function httpDevice(url: string | URL, o: HttpOptions = {}): Promise<RangeDevice> {
   const blockSize = checkBlockSize(o.blockSize);

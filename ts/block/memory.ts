@@ -249,7 +249,8 @@ class SparseMemory extends Memory {
 }
 
 function isZero(bytes: Uint8Array): boolean {
-  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false; // 7 times faster than every()
+  // 7 times faster than every()
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false;
   return true;
 }
 

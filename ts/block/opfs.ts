@@ -23,8 +23,8 @@ interface WorkerFileHandle extends FileSystemFileHandle {
 }
 
 /**
- * The file's whole blocks as a device; synchronous too where access handles are (a dedicated Worker). EBUSY when another
- * tab or worker has it open, ENOSPC beyond the quota, ENOENT when it is gone.
+ * The file's whole blocks as a device; synchronous too where access handles are (a dedicated Worker). EBUSY when
+ * another tab or worker has it open, ENOSPC beyond the quota, ENOENT when it is gone.
  */
 export async function opfsDevice(
   handle: FileSystemFileHandle,

@@ -43,8 +43,8 @@ const SECTOR_SIZES = [512, 4096];
 const SUPER = 1024;
 
 /**
- * The partitions of a disk in order of their numbers, extended ones included; [] without a table. EUCLEAN or EBADMSG when
- * a GPT is announced and both its copies are damaged.
+ * The partitions of a disk in order of their numbers, extended ones included; [] without a table. EUCLEAN or
+ * EBADMSG when a GPT is announced and both its copies are damaged.
  */
 export function partitions(device: BlockDevice, o?: PartitionOptions): Promise<Partition[]> {
   return drive(tableFlow(device, o));
@@ -56,8 +56,8 @@ export function partitionsSync(device: BlockDevice, o?: PartitionOptions): Parti
 }
 
 /**
- * One partition as a device; closing it closes the disk. ENXIO when there is none of that number or label, EINVAL when it
- * does not begin on a block of the device.
+ * One partition as a device; closing it closes the disk. ENXIO when there is none of that number or label, EINVAL
+ * when it does not begin on a block of the device.
  */
 export async function partition(
   device: BlockDevice,

@@ -1,6 +1,6 @@
-// Reading far bytes (HTTP, Blob) in units: a cache of whole units, one fetch for all who want the same unit, one request
-// for units that lie near each other, a few requests at once. A read copies what arrives until it settles, never
-// after. Bytes held: cacheBytes, and what is under way.
+// Reading far bytes (HTTP, Blob) in units: a cache of whole units, one fetch for all who want the same unit, one
+// request for units that lie near each other, a few requests at once. A read copies what arrives until it settles,
+// never after. Bytes held: cacheBytes, and what is under way.
 
 import { Ext4Error } from '../errno.ts';
 import { BaseDevice, checkAbort, type Shape } from './base.ts';

@@ -1,6 +1,7 @@
-// OPFS files where there are no synchronous access handles (the main thread, shared workers). Reads come from a snapshot
-// of the file; writes stay in memory until a flush writes them out, for which the browser copies the whole file:
-// prefer a Worker. A Web Lock keeps other tabs away. Writes wait while a flush runs, reads while snapshots change.
+// OPFS files where there are no synchronous access handles (the main thread, shared workers). Reads come from a
+// snapshot of the file; writes stay in memory until a flush writes them out, for which the browser copies the whole
+// file: prefer a Worker. A Web Lock keeps other tabs away. Writes wait while a flush runs, reads while snapshots
+// change.
 
 import { type ErrorCode, Ext4Error } from '../errno.ts';
 import { BaseDevice, checkAbort, type Shape, wholeBlocks } from './base.ts';
