@@ -1,12 +1,12 @@
 // Compiles the kernels for the targets of asconfig.json (SIMD or not, shared memory or plain) and embeds them,
-// base64, in build/kernels.js. Run by `npm run build`. Fails when a data segment or an import but the memory slips in.
+// base64, in build/kernels.js, or in the folder given. Run by `npm run build`. Fails when a data segment or an import but the memory slips in.
 
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import asc from 'assemblyscript/asc';
 
 const ROOT = join(import.meta.dirname, '..');
-const OUT = join(ROOT, 'build');
+const OUT = resolve(process.argv[2] ?? join(ROOT, 'build'));
 const TARGETS = Object.keys(JSON.parse(readFileSync(join(ROOT, 'asconfig.json'), 'utf8')).targets);
 const PROBE = [
   'assembly/probe.ts',
@@ -19,7 +19,7 @@ const PROBE = [
 ];
 
 /** The module that asc makes from these arguments. */
-export async function compile(name, args) {
+async function compile(name, args) {
   const files = new Map();
   const { error, stderr, stdout } = await asc.main(
     [...args, '--baseDir', ROOT, '--outFile', 'k.wasm', '--textFile', 'k.wat'],
@@ -36,7 +36,7 @@ export async function compile(name, args) {
 }
 
 /** All modules by name: the targets, and the probe that tells whether an engine has SIMD. */
-export async function compileAll() {
+async function compileAll() {
   const modules = new Map();
   for (const name of TARGETS) {
     modules.set(name, await compile(name, ['--config', 'asconfig.json', '--target', name]));

@@ -21,7 +21,8 @@ async function calibrate(run, slice) {
   let count = 1;
   for (;;) {
     const ns = await run(count);
-    if (ns >= slice * 1e6 || count >= 1e8) return Math.max(1, Math.round((count * slice * 1e6) / ns));
+    if (ns >= slice * 1e6 || count >= 1e8)
+      return Math.max(1, Math.round((count * slice * 1e6) / ns));
     count *= ns < slice * 1e5 ? 8 : 2;
   }
 }

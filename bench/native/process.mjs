@@ -13,7 +13,9 @@ export function startNative(name, args) {
   mkdirSync(BUILD, { recursive: true });
   const out = join(BUILD, `bench-${name}`);
   const flags = ['-O3', '-march=native', '-Wall', '-Wextra', '-o', out];
-  const gcc = spawnSync('gcc', [...flags, join(import.meta.dirname, `${name}.c`)], { encoding: 'utf8' });
+  const gcc = spawnSync('gcc', [...flags, join(import.meta.dirname, `${name}.c`)], {
+    encoding: 'utf8',
+  });
   if (gcc.error) return null;
   if (gcc.status !== 0) throw new Error(`gcc: ${gcc.stderr}`);
   return new Native(spawn(out, args, { stdio: ['pipe', 'pipe', 'inherit'] }));

@@ -79,7 +79,9 @@ eachBuild('crc32c', (k, random) => {
     const outside = () => [k.u8.slice(0, ABI_TABLES), k.u8.slice(ABI_RESULT)];
     const before = outside();
     for (const len of [64, 256, 511, 512, 4096, 20_000, 100_000]) crc32c(~0, DATA, len);
-    expect(outside()).toEqual(before);
+    outside().forEach((part, i) => {
+      expect(Buffer.compare(part, before[i])).toBe(0);
+    });
   });
 });
 
