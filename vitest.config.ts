@@ -15,6 +15,7 @@ export default defineConfig({
     teardownTimeout: 10_000,
     passWithNoTests: false,
     reporters: ['default', 'json'],
+    chaiConfig: { truncateThreshold: 2000 },
     outputFile: { json: process.env.TEST_RESULTS ?? 'build/test-results.json' },
   },
 });

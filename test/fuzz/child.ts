@@ -60,7 +60,7 @@ let layout: Layout;
 let watch = 1;
 
 process.once('message', (plan: Plan) => {
-  run(plan).then((report) => process.send!(report, () => process.exit(0)));
+  run(plan).then((report) => process.send!(report));
 });
 
 async function run(plan: Plan): Promise<Report> {

@@ -80,7 +80,10 @@ async function runPlan(plan: Omit<Plan, 'watch'>): Promise<Report & { next: numb
     let stderr = '';
     const guard = watchdog(file, () => child.kill('SIGKILL'));
     child.stderr!.on('data', (text) => (stderr = (stderr + text).slice(-3000)));
-    child.on('message', (message) => (report = message as Report));
+    child.on('message', (message) => {
+      report = message as Report;
+      child.kill('SIGKILL');
+    });
     child.on('exit', (code, signal) => {
       clearInterval(guard);
       closeSync(fd);

@@ -72,7 +72,11 @@ export async function runChild(job: Job): Promise<Outcome> {
     let outcome: Outcome | undefined;
     const timer = setTimeout(() => child.kill('SIGKILL'), LIMIT_WALL_MS);
     child.stderr!.on('data', (text) => (stderr = (stderr + text).slice(-4000)));
-    child.on('message', (message) => (outcome = message as Outcome));
+    // The child waits to be ended: a message could otherwise arrive after its exit.
+    child.on('message', (message) => {
+      outcome = message as Outcome;
+      child.kill('SIGKILL');
+    });
     child.on('exit', (code, signal) => {
       clearTimeout(timer);
       const bug = `the process ended with ${signal ?? code} after at most ${LIMIT_WALL_MS} ms\n${stderr}`;

