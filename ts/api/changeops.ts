@@ -1,7 +1,7 @@
 // Operations that change names and inodes: arguments as Node checks them, the kernel's order of errors, and on a
 // read-only mount the refusal of refusal.ts.
 
-import type { Ext4Error } from '../errno.ts';
+import { Ext4Error } from '../errno.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
 import { readOptions } from './encoding.ts';
@@ -18,7 +18,7 @@ import {
   checkObject,
   checkTime,
 } from './validate.ts';
-import { ask, type Call, type Operation, type Work } from './work.ts';
+import { ask, type Call, nameError, type Operation, type Work } from './work.ts';
 
 const { S_IFDIR, S_IFLNK, S_IFMT } = constants;
 
@@ -72,25 +72,27 @@ export const fchown = onFd(3, 'fchown', checkOwner);
 export const utimes = onPath(3, 'utime', checkTimes);
 export const lutimes = onPath(3, 'lutime', checkTimes);
 export const futimes = onFd(3, 'futime', checkNamedTimes);
-export const ftruncate = onFd(2, 'ftruncate', (len) => checkInteger(len ?? 0, 'len'));
+export const ftruncate = onFd(2, 'ftruncate', checkLength);
 export const unlink = onPath(1, 'unlink', () => {});
 
+/** The length is looked at when the file is open, but before anything in the callback form: as in Node. */
 export const truncate: Operation = {
   arity: 2,
-  begin({ vfs }: Call, path: unknown, len?: unknown) {
-    if (typeof path === 'number') {
-      checkInteger(len ?? 0, 'len');
-      return refuse(vfs, 'ftruncate', checkFd(path));
-    }
-    const at = toPath(path);
-    checkInteger(len ?? 0, 'len');
-    return truncateWork(vfs, at);
+  begin(call: Call, path: unknown, len?: unknown) {
+    if (typeof path === 'number') return ftruncate.begin(call, path, len);
+    if (call.form === 'callback') checkLength(len);
+    return truncateWork(call.vfs, toPath(path), len);
   },
 };
 
-function* truncateWork(vfs: FileSystem, at: Path): Work<void> {
+function checkLength(len: unknown): void {
+  checkInteger(len === undefined ? 0 : len, 'len');
+}
+
+function* truncateWork(vfs: FileSystem, at: Path, len: unknown): Work<void> {
   const fd = yield* ask(vfs.open(at.given, constants.O_RDWR, 0o666), 'open', at.text);
   try {
+    checkLength(len);
     yield* refuse(vfs, 'ftruncate', fd);
   } finally {
     yield* ask(vfs.close(fd), 'close');
@@ -155,22 +157,28 @@ interface MkdirOptions {
 
 export const mkdir: Operation = {
   arity: 2,
-  begin({ vfs }: Call, path: unknown, options?: number | string | MkdirOptions | null) {
+  begin({ vfs, form }: Call, path: unknown, options?: number | string | MkdirOptions | null) {
     const given = typeof options === 'object' ? (options ?? {}) : { mode: options };
     const { recursive = false, mode = 0o777 } = given as MkdirOptions;
     const at = toPath(path);
     checkBoolean(recursive, 'options.recursive');
-    checkMode(mode, 'mode');
+    checkMode(mode, 'mode', form === 'promise' ? 0o777 : undefined);
     return recursive ? mkdirAll(vfs, at) : refuse(vfs, 'mkdir', at);
   },
 };
 
-/** A directory that is there is a success, and undefined: nothing was made. */
+/**
+ * A directory that is there is a success, and undefined: nothing was made. What is missing cannot be made: EROFS, where
+ * Node would say ENOENT, the error of a stat that it tries last.
+ */
 function* mkdirAll(vfs: FileSystem, at: Path): Work<void> {
   try {
     yield* refuse(vfs, 'mkdir', at);
   } catch (error) {
-    if ((error as Ext4Error).code !== 'EEXIST') throw error;
+    const { code } = error as Ext4Error;
+    if (code === 'ENOENT' && at.given.length > 0)
+      throw nameError(new Ext4Error('EROFS'), { syscall: 'mkdir', path: at.text });
+    if (code !== 'EEXIST') throw error;
     const { mode } = yield* ask(vfs.stat(at.given, true), 'mkdir', at.text);
     if ((mode & S_IFMT) !== S_IFDIR) throw error;
   }

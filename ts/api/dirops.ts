@@ -38,7 +38,7 @@ export const readdir: Operation = {
   begin({ vfs, form }: Call, path: unknown, options?: unknown) {
     const given = readOptions<ReaddirOptions>(options, {});
     const at = toPath(path);
-    if (given.recursive !== undefined && given.recursive !== null)
+    if (form !== 'promise' && given.recursive !== undefined && given.recursive !== null)
       checkBoolean(given.recursive, 'options.recursive');
     // The promise form of Node takes the newest directory next, the others the oldest.
     return readdirWork(vfs, at, given, form === 'promise');

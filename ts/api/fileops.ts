@@ -174,7 +174,8 @@ export const readFile: Operation = {
   begin(call: Call, path: unknown, options?: unknown) {
     const given = readOptions<ReadFileOptions>(options, { flag: 'r' });
     if (isFd(path)) return restOfFile(call.vfs, checkFd(path), given);
-    const flags = openFlags(given.flag || 'r', 'options.flag');
+    const name = call.form === 'callback' ? 'options.flag' : 'flags';
+    const flags = openFlags(given.flag || 'r', name);
     checkAbortLater(call, given.signal);
     const at = toPath(path);
     const opened = ask(call.vfs.open(at.given, flags, DEFAULT_MODE), 'open', at.text);

@@ -116,15 +116,15 @@ function nameOf(name: string): string {
   return `"${name}" ${name.includes('.') ? 'property' : 'argument'}`;
 }
 
+/** "of type string or an instance of Buffer or URL", as Node words it. */
 function describeExpected(list: string[]): string {
-  const types = list.filter((one) => TYPES.has(one.toLowerCase()) && !CLASS.test(one));
-  let classes = list.filter((one) => CLASS.test(one));
-  const others = list.filter((one) => !types.includes(one) && !classes.includes(one));
-  if (classes.includes('Function')) {
-    types.push('function');
-    classes = classes.filter((one) => one !== 'Function');
+  let types = list.filter((one) => TYPES.has(one.toLowerCase())).map((one) => one.toLowerCase());
+  let classes = list.filter((one) => CLASS.test(one) && !TYPES.has(one.toLowerCase()));
+  const others = list.filter((one) => !CLASS.test(one) && !TYPES.has(one.toLowerCase()));
+  if (classes.length > 0 && types.includes('object')) {
+    types = types.filter((one) => one !== 'object');
+    classes = [...classes, 'Object'];
   }
-  if (list.length === 1 && list[0] === 'Object') return 'of type object';
   const parts: string[] = [];
   if (types.length > 0)
     parts.push(`${types.length > 1 ? 'one of type' : 'of type'} ${anyOf(types)}`);

@@ -3,8 +3,8 @@
 
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { openFlags } from './constants.ts';
-import { type EncodingOptions, isEncoding, readOptions } from './encoding.ts';
-import { invalidType, invalidValue } from './invalid.ts';
+import { type EncodingOptions, readOptions } from './encoding.ts';
+import { invalidType } from './invalid.ts';
 import { type Path, toPath } from './paths.ts';
 import { refuse } from './refusal.ts';
 import {
@@ -35,7 +35,6 @@ export const write: Operation = {
     const file = checkFd(fd);
     checkData(buffer, 'buffer');
     if (ArrayBuffer.isView(buffer)) checkWritten(buffer, rest);
-    else if (rest[1] !== undefined) checkEncoding(rest[1]);
     return refuse(vfs, 'write', file);
   },
 };
@@ -51,19 +50,20 @@ function checkWritten(buffer: ArrayBufferView, rest: unknown[]): void {
   checkWriteRange(from, len, buffer.byteLength);
 }
 
-function checkEncoding(encoding: unknown): void {
-  if (!isEncoding(encoding)) throw invalidValue('encoding', encoding, 'is invalid encoding');
-}
-
 export const writev: Operation = {
   arity: 3,
   names: ['bytesWritten', 'buffers'],
-  begin({ vfs }: Call, fd: unknown, buffers: unknown) {
+  begin({ vfs, form }: Call, fd: unknown, buffers: unknown) {
     const file = checkFd(fd);
-    checkViews(buffers);
-    return refuse(vfs, 'write', file);
+    if (checkViews(buffers).length > 0) return refuse(vfs, 'write', file);
+    return nothingWritten(form === 'sync' ? 0 : { bytesWritten: 0, buffers });
   },
 };
+
+/** Node does not even look at the descriptor then. */
+function* nothingWritten<T>(result: T): Work<T> {
+  return result;
+}
 
 interface WriteFileOptions extends EncodingOptions {
   mode?: number | string;
