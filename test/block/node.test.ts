@@ -198,6 +198,23 @@ describe('file device', () => {
     await device.close();
   });
 
+  test('close keeps the file open until requests in flight have settled', async () => {
+    const device = openFile(withBytes(pattern(4096)));
+    const { read } = fs;
+    const order: string[] = [];
+    vi.spyOn(fs, 'read').mockImplementation(((...args: unknown[]) => {
+      order.push('read');
+      setTimeout(() => (read as (...a: unknown[]) => void)(...args), 20);
+    }) as never);
+    vi.spyOn(fs, 'closeSync').mockImplementationOnce(() => void order.push('close'));
+    const view = new Uint8Array(4096);
+    const running = device.read(view, 0).then(() => order.push('settled'));
+    await device.close();
+    await running;
+    expect(order).toEqual(['read', 'settled', 'close']);
+    expect(view).toEqual(pattern(4096));
+  });
+
   test('closeSync refuses while requests are in flight', async () => {
     const device = openFile(withBytes(pattern(4096)));
     const running = device.read(new Uint8Array(4096), 0);

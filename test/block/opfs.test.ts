@@ -16,6 +16,8 @@ class FakeFile {
   locked: 'no' | 'exclusive' | number = 'no';
   quota = Number.POSITIVE_INFINITY;
   copies = 0;
+  /** Milliseconds that reading from a snapshot takes. */
+  delay = 0;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes.slice();
@@ -53,6 +55,7 @@ class FakeFile {
         arrayBuffer: async () => {
           check();
           const bytes = await part.arrayBuffer();
+          if (this.delay) await new Promise((resolve) => setTimeout(resolve, this.delay));
           check();
           return bytes;
         },
@@ -218,6 +221,19 @@ describe('opfs device in a page', () => {
     expect(Buffer.compare(back, model)).toBe(0);
     await device.flush();
     expect(Buffer.compare(file.bytes, model)).toBe(0);
+    await device.close();
+  });
+
+  test('a flush waits for the reads of the snapshot that it replaces', async () => {
+    const file = new FakeFile(pattern(65536));
+    const device = await opfsDevice(file.handle('page'));
+    await device.write(pattern(512, 4), 0);
+    file.delay = 20;
+    const slow = new Uint8Array(4096);
+    const reading = device.read(slow, 8192);
+    await device.flush();
+    await reading;
+    expect(slow).toEqual(pattern(65536).subarray(8192, 12288));
     await device.close();
   });
 

@@ -188,6 +188,15 @@ need.describe('partition tables made by sfdisk', [need.tool('sfdisk', 'sgdisk')]
     const bad = await failure(both((b, v, at) => forge(b, v, 80, 0xfffff, at)));
     expect(bad).toMatchObject({ code: 'EUCLEAN', detail: { field: 'number_of_entries' } });
     expect(() => partitionsSync(both((b, _, at) => void (b[at + 60] ^= 1)))).toThrow(/EBADMSG/);
+    for (const [field, name] of [
+      [24, 'my_lba'],
+      [72, 'partition_entry_lba'],
+    ] as const) {
+      const forged = both((b, v, at) => forge(b, v, field, 1_000_000_000, at));
+      expect(await failure(forged)).toMatchObject({ code: 'EUCLEAN', detail: { field: name } });
+    }
+    const over = both((b, v, at) => forge(b, v, 72, 0, at));
+    expect(await failure(over)).toMatchObject({ detail: { field: 'partition_entry_lba' } });
   });
 
   test('a GPT without protective MBR, or under a plain one, does not count', async () => {
