@@ -1,5 +1,5 @@
-// LazyFile: what getFile() gives, with the methods of a File. A Blob of the platform would have to hold all bytes; this
-// one holds a path and a range and reads when asked. For what insists on a real one: `new Blob([await f.arrayBuffer()])`.
+// LazyFile: what getFile() gives, with the methods of a File. A Blob of the platform would have to hold all
+// bytes; this one holds a path and a range and reads when asked. A real one: new Blob([await f.arrayBuffer()]).
 
 import type { Operations } from './filehandle.ts';
 import { streamOf } from './streams.ts';

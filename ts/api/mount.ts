@@ -14,9 +14,9 @@ const MOUNT = { syscall: 'mount' };
 const mounted = new WeakMap<BlockDevice, number>();
 
 /**
- * Mounts an ext2, ext3 or ext4 file system. EINVAL for bad options or no such file system, EOPNOTSUPP for a feature that
- * cannot be read, EUCLEAN and EBADMSG for a damaged one, EBUSY when the device is mounted already and either is
- * writable. On such a mount the synchronous functions throw.
+ * Mounts an ext2, ext3 or ext4 file system. EINVAL for bad options or no such file system, EOPNOTSUPP for a
+ * feature that cannot be read, EUCLEAN and EBADMSG for a damaged one, EBUSY when the device is mounted already
+ * and either is writable. On such a mount the synchronous functions throw.
  */
 export async function mount(device: BlockDevice, options?: MountOptions): Promise<Ext4> {
   const checked = checkMountOptions(options);
