@@ -1,5 +1,6 @@
 // Compiles the kernels for the targets of asconfig.json (SIMD or not, shared memory or plain) and embeds them,
-// base64, in build/kernels.js, or in the folder given. Run by `npm run build`. Fails when a data segment or an import but the memory slips in.
+// base64, in build/kernels.js, or in the folder given. Run by `npm run build`.
+// Fails when a data segment or an import other than the memory slips in.
 
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';

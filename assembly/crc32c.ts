@@ -26,7 +26,8 @@ export function crc32c(crc: u32, ptr: usize, len: u32): u32 {
   return foldBytes(crc, ptr, len);
 }
 
-function slice16(crc: u32, ptr: usize, len: u32): u32 {
+/** Tables only: what short input and the ends of folds take, and what bench/kernels.mjs compares folding with. */
+export function slice16(crc: u32, ptr: usize, len: u32): u32 {
   while (len >= 16) {
     const first = load<u64>(ptr) ^ crc;
     const second = load<u64>(ptr, 8);

@@ -89,7 +89,7 @@ eachBuild('bitmap', (k, random) => {
   const e = k.exports;
 
   test('finds the next set and the next clear bit', () => {
-    for (const c of cases(k, random, 3000)) {
+    for (const c of cases(k, random, 1500)) {
       const found = [e.bitmapNextSet(c.ptr, c.from, c.to), e.bitmapNextClear(c.ptr, c.from, c.to)];
       const loop = [true, false].map((wanted) => nextLoop(c.bits, c.from, c.to, wanted));
       expect(found, describeCase(c)).toEqual(loop);
@@ -97,7 +97,7 @@ eachBuild('bitmap', (k, random) => {
   });
 
   test('lists the runs of set bits, as many as fit and no word more', () => {
-    for (const c of cases(k, random, 2000)) {
+    for (const c of cases(k, random, 1000)) {
       const runs = runsLoop(c.bits, c.from, c.to);
       const max = random.pick([runs.length, runs.length + 1, runs.length >> 1, 1, 0, 5000]);
       k.u32.fill(0xdeadbeef, DATA / 4, DATA / 4 + 2 * runs.length + 4);
@@ -124,14 +124,14 @@ eachBuild('bitmap', (k, random) => {
   });
 
   test('counts the set bits', () => {
-    for (const c of cases(k, random, 3000)) {
+    for (const c of cases(k, random, 1500)) {
       const loop = c.bits.slice(c.from, c.to).filter(Boolean).length;
       expect(e.bitmapCount(c.ptr, c.from, c.to), describeCase(c)).toBe(loop);
     }
   });
 
   test('finds the first run of clear bits that is long enough', () => {
-    for (const c of cases(k, random, 3000)) {
+    for (const c of cases(k, random, 1500)) {
       const longest = Math.max(
         1,
         ...runsLoop(
@@ -151,7 +151,7 @@ eachBuild('bitmap', (k, random) => {
   });
 
   test('sets and clears the bits of a range and no others', () => {
-    for (const c of cases(k, random, 3000)) {
+    for (const c of cases(k, random, 1500)) {
       const bytes = c.bits.length / 8;
       const value = random.below(2) === 1;
       (value ? e.bitmapSet : e.bitmapClear)(c.ptr, c.from, c.to - c.from);

@@ -160,7 +160,7 @@ eachBuild('directories', (k, random) => {
     expect(check(48, inode(2 ** 32 - 1))).toBe(DIR_BAD_INODE);
   });
 
-  test('the check takes checksum tails, index blocks and blocks of 64 KiB that are one entry', () => {
+  test('the check takes checksum tails, index blocks and one entry of 64 KiB', () => {
     const tail = MEMORY - 12;
     const name = random.bytes(9);
     put(k, MEMORY - 4096, 9, 4084, name);

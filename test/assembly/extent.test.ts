@@ -125,7 +125,7 @@ eachBuild('extents', (k, random) => {
     }
   });
 
-  test('a look-up in an index gives the child that covers the block, and how far it reaches', () => {
+  test('a look-up in an index gives the child and how far it reaches', () => {
     for (let i = 0; i < 300; i++) {
       const children = someLeaf(random, 1 + random.below(340));
       putHeader(k, children.length, 340, 1);
@@ -146,7 +146,7 @@ eachBuild('extents', (k, random) => {
     }
   });
 
-  test('the check passes every leaf within its bounds, and refuses it within any tighter ones', () => {
+  test('the check passes every leaf within its bounds and none within tighter ones', () => {
     for (let i = 0; i < 500; i++) {
       const extents = someLeaf(random);
       putLeaf(k, extents);
