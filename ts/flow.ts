@@ -23,9 +23,20 @@ export type IoRequest =
       readonly dpos: number;
       readonly o?: WriteOptions;
     }
+  | {
+      readonly op: 'writev';
+      readonly device: BlockDevice;
+      readonly parts: Uint8Array[];
+      readonly dpos: number;
+    }
   | { readonly op: 'flush'; readonly device: BlockDevice };
 
-export type Request = StepRequest | IoRequest;
+/** Waits until the running transaction is durable ('commit'), or also home as far as can be ('space'). */
+export interface LogRequest {
+  readonly op: 'commit' | 'space';
+}
+
+export type Request = StepRequest | IoRequest | LogRequest;
 
 // biome-ignore lint/suspicious/noExplicitAny: what comes back depends on the request; step() gives it its type
 export type Flow<T> = Generator<Request, T, any>;
@@ -38,6 +49,16 @@ export function* step<R, A = undefined, B = undefined, C = undefined>(
   c?: C,
 ): Flow<R> {
   return (yield { op: 'step', fn: fn as StepRequest['fn'], a, b, c }) as R;
+}
+
+/** `yield* commit()`: what handles have closed so far is durable afterwards. Nothing on a read-only mount. */
+export function* commit(): Flow<void> {
+  yield { op: 'commit' };
+}
+
+/** `yield* writeBack()`: a commit, and its blocks home. */
+export function* writeBack(): Flow<void> {
+  yield { op: 'space' };
 }
 
 /** `yield* readDevice(device, ranges)`: all ranges, in one call where the device can. */
@@ -54,6 +75,12 @@ export function* writeDevice(
   yield { op: 'write', device, from, dpos, o };
 }
 
+/** `yield* writevDevice(device, parts, dpos)`: the parts one behind the other, in one call where the device can. */
+export function* writevDevice(device: BlockDevice, parts: Uint8Array[], dpos: number): Flow<void> {
+  if (parts.length === 1) yield { op: 'write', device, from: parts[0], dpos };
+  else if (parts.length > 1) yield { op: 'writev', device, parts, dpos };
+}
+
 export function* flushDevice(device: BlockDevice): Flow<void> {
   yield { op: 'flush', device };
 }
@@ -63,6 +90,7 @@ export function serveSync(r: IoRequest): void {
   const d = r.device;
   if (r.op === 'flush') d.flushSync!();
   else if (r.op === 'write') d.writeSync!(r.from, r.dpos, r.o);
+  else if (r.op === 'writev') writevSync(d, r.parts, r.dpos);
   else if (r.ranges.length > 1 && d.readvSync) d.readvSync(r.ranges);
   else for (const { into, dpos } of r.ranges) d.readSync!(into, dpos);
 }
@@ -72,6 +100,27 @@ export async function serve(r: IoRequest): Promise<void> {
   const d = r.device;
   if (r.op === 'flush') await d.flush();
   else if (r.op === 'write') await d.write(r.from, r.dpos, r.o);
+  else if (r.op === 'writev') await writev(d, r.parts, r.dpos);
   else if (r.ranges.length > 1 && d.readv) await d.readv(r.ranges);
   else await Promise.all(r.ranges.map(({ into, dpos }) => d.read(into, dpos)));
+}
+
+function writevSync(d: BlockDevice, parts: Uint8Array[], dpos: number): void {
+  if (d.writevSync) return d.writevSync(parts, dpos);
+  let at = dpos;
+  for (const part of parts) {
+    d.writeSync!(part, at);
+    at += part.length;
+  }
+}
+
+async function writev(d: BlockDevice, parts: Uint8Array[], dpos: number): Promise<void> {
+  if (d.writev) return d.writev(parts, dpos);
+  let at = dpos;
+  const writes: Promise<void>[] = [];
+  for (const part of parts) {
+    writes.push(d.write(part, at));
+    at += part.length;
+  }
+  await Promise.all(writes);
 }

@@ -3,7 +3,7 @@
 
 import type { FileFolios } from './folio.ts';
 
-export type MissingKind = 'none' | 'blocks' | 'folios';
+export type MissingKind = 'none' | 'blocks' | 'folios' | 'commit' | 'space';
 
 export interface FolioRange {
   file: FileFolios;
@@ -30,6 +30,12 @@ export class Missing {
   folio(range: FolioRange): this {
     this.kind = 'folios';
     this.folios.push(range);
+    return this;
+  }
+
+  /** Names what must happen first: a commit of the running transaction, or free space in the log. */
+  wait(kind: 'commit' | 'space'): this {
+    this.kind = kind;
     return this;
   }
 

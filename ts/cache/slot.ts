@@ -2,11 +2,11 @@
 // what to drop. A slot is dropped only when nobody pins it, it is not dirty and no device call refers to it.
 
 export abstract class Slot {
-  /** First arena unit, and how many. */
-  readonly unit: number;
+  /** First arena unit, and how many. A buffer moves when its bytes must stay for a device write (copy forward). */
+  unit: number;
   readonly n: number;
   /** Address in linear memory. Valid while the slot is pinned or the step that got it runs. */
-  readonly ptr: number;
+  ptr: number;
   /** Who must not lose it: turns that touched it, leases, device calls. */
   pins = 0;
   /** The turn that holds it for its duration, so that a turn pins it once. */

@@ -14,6 +14,7 @@ import { inlineAreas } from './inline.ts';
 import type { Inode } from './inode.ts';
 import { blockOf, mapBlocks } from './iomap.ts';
 import { nokeyBytes, nokeyName } from './nokey.ts';
+import type { Ext4Volume } from './volume.ts';
 
 /** A buffer checked as a directory block of inode `owner`. */
 export const KIND_DIR = 4;
@@ -143,6 +144,7 @@ export function dirBlock(dir: Inode, lblk: number): Buffer | null {
   if (dir.vol.sums.on) checkDirSum(dir, buffer);
   buffer.kind = KIND_DIR;
   buffer.owner = dir.ino;
+  buffer.seed = dir.seed;
   return buffer;
 }
 
@@ -187,8 +189,34 @@ function checkDirSum(dir: Inode, buffer: Buffer): void {
   if (sum !== dv.getUint32(tail + F.DE_TAIL_CHECKSUM, true)) throw badChecksum('directory', where);
 }
 
+/** Writes the checksum of a directory block; its seed and kind are set. */
+export function sealDirBlock(vol: Ext4Volume, { ptr, seed, owner }: Buffer): void {
+  const { dv, sums, sb } = vol;
+  const dir = vol.inodes.get(owner);
+  const index = dir.has(F.EXT4_INDEX_FL) ? indexOffset(dir, ptr) : 0;
+  if (index === 0) {
+    const sum = sums.run(seed, ptr, sb.blockSize - F.DE_TAIL_SIZE);
+    const tail = ptr + sb.blockSize - F.DE_TAIL_SIZE;
+    dv.setUint32(tail + F.DE_TAIL_CHECKSUM, sum, true);
+    return;
+  }
+  const limit = dv.getUint16(ptr + index + F.DX_LIMIT, true);
+  const tail = ptr + index + limit * F.DX_ENTRY_SIZE;
+  dv.setUint32(tail + F.DX_TAIL_CHECKSUM, indexSum(vol, ptr, seed, index), true);
+}
+
+/** crc32c of an index block: its used entries, then the tail without the sum itself. */
+function indexSum(vol: Ext4Volume, ptr: number, seed: number, index: number): number {
+  const { dv, sums } = vol;
+  const limit = dv.getUint16(ptr + index + F.DX_LIMIT, true);
+  const count = dv.getUint16(ptr + index + F.DX_COUNT, true);
+  const tail = ptr + index + limit * F.DX_ENTRY_SIZE;
+  const crc = sums.run(seed, ptr, index + count * F.DX_ENTRY_SIZE);
+  return sums.zeros(sums.run(crc, tail, F.DX_TAIL_CHECKSUM), 4);
+}
+
 function checkIndexSum(dir: Inode, buffer: Buffer, index: number): void {
-  const { dv, sums, sb } = dir.vol;
+  const { dv, sb } = dir.vol;
   const where = { ino: dir.ino, block: buffer.pblk };
   const limit = dv.getUint16(buffer.ptr + index + F.DX_LIMIT, true);
   const count = dv.getUint16(buffer.ptr + index + F.DX_COUNT, true);
@@ -196,9 +224,7 @@ function checkIndexSum(dir: Inode, buffer: Buffer, index: number): void {
   if (count > limit || tail + F.DX_TAIL_SIZE > sb.blockSize) {
     throw corrupt('directory index', `${count} of ${limit} entries`, where);
   }
-  let crc = sums.run(dir.seed, buffer.ptr, index + count * F.DX_ENTRY_SIZE);
-  crc = sums.run(crc, buffer.ptr + tail, F.DX_TAIL_CHECKSUM);
-  crc = sums.zeros(crc, 4);
+  const crc = indexSum(dir.vol, buffer.ptr, dir.seed, index);
   const stored = dv.getUint32(buffer.ptr + tail + F.DX_TAIL_CHECKSUM, true);
   if (crc !== stored) throw badChecksum('directory index', where);
 }

@@ -6,6 +6,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { badChecksum, corrupt } from '../errno.ts';
 import type { Inode, MapMemo } from './inode.ts';
+import type { Ext4Volume } from './volume.ts';
 
 /** A buffer checked as an extent node of inode `owner`. */
 export const KIND_EXTENT = 3;
@@ -57,6 +58,7 @@ function loadNode(inode: Inode, pblk: number, depth: number, first: number, end:
   if (vol.sums.on) checkTail(inode, buffer);
   buffer.kind = KIND_EXTENT;
   buffer.owner = inode.ino;
+  buffer.seed = inode.seed;
   return buffer;
 }
 
@@ -77,15 +79,21 @@ function checkNode(
   if (fault !== 0) throw corrupt('extent node', `fault ${-fault}`, where);
 }
 
+/** Writes the checksum of an extent node in a block; its seed is set. */
+export function sealExtentNode(vol: Ext4Volume, { ptr, seed }: Buffer): void {
+  const tail = extentTail(vol, ptr);
+  vol.dv.setUint32(ptr + tail, vol.sums.run(seed, ptr, tail), true);
+}
+
 /** Where the checksum of a node lies: behind its last possible entry. */
-export function extentTail(inode: Inode, node: number): number {
-  const max = inode.vol.dv.getUint16(node + F.EH_MAX, true);
+function extentTail(vol: Ext4Volume, node: number): number {
+  const max = vol.dv.getUint16(node + F.EH_MAX, true);
   return F.EH_SIZE + max * F.EXT4_EXT_ENTRY_SIZE;
 }
 
 function checkTail(inode: Inode, buffer: Buffer): void {
   const { sums, dv, sb } = inode.vol;
-  const tail = extentTail(inode, buffer.ptr);
+  const tail = extentTail(inode.vol, buffer.ptr);
   const where = { ino: inode.ino, block: buffer.pblk };
   if (tail + 4 > sb.blockSize) throw corrupt('extent header', 'no room for the checksum', where);
   const sum = sums.run(inode.seed, buffer.ptr, tail);

@@ -82,7 +82,6 @@ const RO_COMPAT_WRITABLE =
   F.RO_COMPAT_GDT_CSUM |
   F.RO_COMPAT_DIR_NLINK |
   F.RO_COMPAT_EXTRA_ISIZE |
-  F.RO_COMPAT_QUOTA |
   F.RO_COMPAT_BIGALLOC |
   F.RO_COMPAT_METADATA_CSUM |
   F.RO_COMPAT_PROJECT |
@@ -106,9 +105,15 @@ export function unreadable(incompat: number): string[] {
   return featureNames(INCOMPAT_NAMES, (incompat & ~INCOMPAT_READABLE) >>> 0, 'FEATURE_I');
 }
 
-/** The read-only-compatible features that forbid writing. */
-export function unwritable(roCompat: number): string[] {
-  return featureNames(RO_COMPAT_NAMES, (roCompat & ~RO_COMPAT_WRITABLE) >>> 0, 'FEATURE_R');
+/** Incompatible features that can be read but not written yet: quota files, mmp and folded names are not kept up. */
+const INCOMPAT_READ_ONLY = F.INCOMPAT_MMP | F.INCOMPAT_CASEFOLD | F.INCOMPAT_ENCRYPT;
+
+/** The features that forbid writing. */
+export function unwritable(incompat: number, roCompat: number): string[] {
+  return [
+    ...featureNames(INCOMPAT_NAMES, incompat & INCOMPAT_READ_ONLY, 'FEATURE_I'),
+    ...featureNames(RO_COMPAT_NAMES, (roCompat & ~RO_COMPAT_WRITABLE) >>> 0, 'FEATURE_R'),
+  ];
 }
 
 export function hasBit(bits: number, mask: number): boolean {

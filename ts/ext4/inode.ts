@@ -2,6 +2,7 @@
 // from linear memory through at(), which finds the bytes for this step and checks them again after each load.
 
 import * as F from '../../assembly/format/ext4.ts';
+import { assert } from '../assert.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { FileFolios } from '../cache/folio.ts';
 import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
@@ -44,6 +45,8 @@ export class Inode {
   #buffer: Buffer | null = null;
   /** Address of bytes that a fast commit laid over those on disk; 0 when there are none. */
   #fixed = 0;
+  /** The step that edits it, so that a step saves and seals it once. */
+  #edits = 0;
 
   constructor(vol: Ext4Volume, ino: number, pblk: number, off: number) {
     this.vol = vol;
@@ -99,6 +102,76 @@ export class Inode {
     return hasBit(this.flags, flag);
   }
 
+  // ---- changing it, within a handle
+
+  /** Address of the record for changes, until the step ends. The checksum follows when the handle stops. */
+  edit(): number {
+    const ptr = this.at();
+    const { journal } = this.vol;
+    const buffer = this.#buffer as Buffer;
+    assert(journal !== null && this.#fixed === 0, 'an inode is changed on a mount that writes');
+    if (this.#edits === journal.step && buffer.tx !== null) return buffer.ptr + this.off;
+    this.#edits = journal.step;
+    journal.onUndo(reload, this, undefined);
+    journal.after(sealInode, this, undefined);
+    assert(ptr !== 0, 'an inode has bytes');
+    return journal.write(buffer, this.off, this.vol.sb.inodeSize);
+  }
+
+  put16(field: number, value: number): void {
+    this.vol.dv.setUint16(this.edit() + field, value, true);
+  }
+
+  put32(field: number, value: number): void {
+    this.vol.dv.setUint32(this.edit() + field, value, true);
+  }
+
+  setMode(mode: number): void {
+    this.put16(F.I_MODE, mode);
+    this.mode = mode;
+  }
+
+  setFlags(flags: number): void {
+    this.put32(F.I_FLAGS, flags >>> 0);
+    this.flags = flags >>> 0;
+  }
+
+  /** The size on disk and in memory, bytes. */
+  setSize(size: number): void {
+    this.put32(F.I_SIZE_LO, size % 2 ** 32);
+    if (this.isFile || this.isLargeDir(this.vol.sb.incompat)) {
+      this.put32(F.I_SIZE_HIGH, Math.floor(size / 2 ** 32));
+    }
+    this.size = size;
+  }
+
+  get links(): number {
+    return this.u16(F.I_LINKS_COUNT);
+  }
+
+  setLinks(links: number): void {
+    this.put16(F.I_LINKS_COUNT, links);
+  }
+
+  /** Reads the fields in memory afresh from the record at its place: after it was made anew there. */
+  reload(): void {
+    this.#buffer = null;
+    this.memo.len = 0;
+  }
+
+  /** Writes the checksum; also after direct changes through edit(). */
+  seal(): void {
+    const { sums, dv } = this.vol;
+    if (!sums.on) return;
+    const buffer = this.vol.cache.get(this.pblk);
+    const ptr = buffer.ptr + this.off;
+    const sum = inodeChecksum(this.vol, ptr, this.seed);
+    dv.setUint16(ptr + F.I_CHECKSUM_LO, sum % 65536, true);
+    if (inodeHasHighSum(this.vol, ptr)) {
+      dv.setUint16(ptr + F.I_CHECKSUM_HI, Math.floor(sum / 65536), true);
+    }
+  }
+
   /** Bytes of the extra fields behind the first 128; 0 in small inodes. */
   get extraSize(): number {
     return this.vol.sb.inodeSize > F.EXT4_GOOD_OLD_INODE_SIZE ? this.u16(F.I_EXTRA_ISIZE) : 0;
@@ -142,6 +215,16 @@ export class Inode {
   #where(field?: string): { ino: number; block: number; field?: string } {
     return { ino: this.ino, block: this.pblk, field };
   }
+}
+
+/** Undo of an edit: the fields in memory come from the bytes again. */
+function reload(inode: Inode): void {
+  inode.reload();
+  inode.names = null;
+}
+
+function sealInode(inode: Inode): void {
+  inode.seal();
 }
 
 /** Whether the checksum stored in the inode at `ptr` is right; `seed` is of its number and generation. */
@@ -220,6 +303,27 @@ export class Inodes {
     const byte = ((ino - 1) % sb.inodesPerGroup) * sb.inodeSize;
     const pblk = this.#table(group) + Math.floor(byte / sb.blockSize);
     return new Inode(this.vol, ino, pblk, byte % sb.blockSize);
+  }
+
+  /** The inode in memory, without looking at the disk. */
+  known(ino: number): Inode | undefined {
+    return this.#map.get(ino);
+  }
+
+  /** Takes a new inode, just made on disk, into memory. */
+  adopt(inode: Inode): void {
+    this.#map.set(inode.ino, inode);
+  }
+
+  /** Forgets an inode: it was freed, or its creation undone. */
+  forget(ino: number): void {
+    this.#map.get(ino)?.folios.dropAll();
+    this.#map.delete(ino);
+  }
+
+  /** An inode object at its place on disk, whatever is there: for one that is about to be made. Throws Missing. */
+  blank(ino: number): Inode {
+    return this.#place(ino);
   }
 
   /** Forgets every inode that is not open. */

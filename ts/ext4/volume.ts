@@ -1,7 +1,10 @@
 // What every part of the ext4 floor holds on to: the superblock, the cache, the checksums, the inodes in memory.
 
+import * as F from '../../assembly/format/ext4.ts';
 import type { BlockDevice } from '../block/device.ts';
+import type { Buffer } from '../cache/buffer.ts';
 import type { Cache } from '../cache/cache.ts';
+import type { Journal } from '../jbd2/journal.ts';
 import type { Trace } from '../trace.ts';
 import { Checksums } from './checksum.ts';
 import type { FastOverlay } from './fastcommit.ts';
@@ -13,6 +16,15 @@ export interface VolumeOptions {
   dax: 'always' | 'inode' | 'never';
   data: 'ordered' | 'journal' | 'writeback';
   bufferedIomap: boolean;
+  journalDevice?: BlockDevice;
+}
+
+/** A group whose descriptor the running transaction changed. seal() brings its bitmaps' checksums up to date. */
+export interface DirtyGroup {
+  buffer: Buffer;
+  /** Byte of the descriptor in the buffer. */
+  off: number;
+  seal(group: number): void;
 }
 
 let mounts = 0;
@@ -28,6 +40,13 @@ export class Ext4Volume {
   readonly dv: DataView;
   readonly trace: Trace;
   inodes!: Inodes;
+  /** Set while the mount writes. */
+  journal: Journal | null = null;
+  /** S_STATE when the mount began. */
+  startState = 0;
+  /** Free counts over all groups, once summed; kept exact while the mount writes. */
+  free: { clusters: number; inodes: number } | null = null;
+  readonly dirtyGroups = new Map<number, DirtyGroup>();
   /** What fast commits lay over the tree, when they are shown and not written. */
   fast: FastOverlay | null = null;
   mappingCalls = 0;
@@ -38,6 +57,7 @@ export class Ext4Volume {
 
   constructor(sb: Super, cache: Cache, device: BlockDevice, options: VolumeOptions, trace: Trace) {
     this.sb = sb;
+    this.startState = sb.u16(F.S_STATE);
     this.cache = cache;
     this.device = device;
     this.options = options;

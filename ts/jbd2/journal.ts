@@ -4,6 +4,7 @@
 // writes blocks home. jbd2 knows no file system: what needs the format is in the hooks that ext4 hands down.
 
 import { assert } from '../assert.ts';
+import type { BlockDevice } from '../block/device.ts';
 import type { Buffer, LogBlock } from '../cache/buffer.ts';
 import type { Cache } from '../cache/cache.ts';
 import { missing } from '../cache/missing.ts';
@@ -20,14 +21,18 @@ export const STEP_BUFFERS = 64;
 export interface JournalHooks {
   /** Brings checksums of the changed blocks up to date; runs as a step when a commit takes them, may dirty no new block. */
   seal(buffers: Iterable<Buffer>): void;
-  /** Writes what must be on disk before the commit (data=ordered); given when there is such data. */
+  /** Milliseconds since 1970. */
   clock(): number;
+  /** Where blocks are at home. */
+  readonly device: BlockDevice;
 }
 
 /** The log on disk: where it is, and which part of it is in use. */
 export interface LogArea {
   readonly source: JournalSource;
   readonly format: LogFormat;
+  /** Of the journal, in descriptors. */
+  readonly uuid: Uint8Array;
   /** Next block to write; first block still needed (meaningless when empty); blocks in use. */
   head: number;
   tail: number;
@@ -59,6 +64,8 @@ export class Journal {
   /** Blocks that a transaction may hold. */
   readonly maxBlocks: number;
   commits = 0;
+  /** Commits flush the device; off with barrier: false. */
+  barrier = true;
   /** Milliseconds after which a running transaction is committed. */
   interval = 5000;
   #open = false;
@@ -77,6 +84,11 @@ export class Journal {
     const share = Math.floor(cache.arena.units / 4);
     const log = area === null ? share : Math.floor((area.format.last - area.format.first) / 4);
     this.maxBlocks = Math.min(share, log);
+  }
+
+  /** The number of the running or last step: changes with each handle. */
+  get step(): number {
+    return this.#step;
   }
 
   /** True while a handle is open. */
@@ -240,7 +252,7 @@ export class Journal {
     tx.blocks.delete(pblk);
     const { buffer } = block;
     if (buffer === null) this.cache.arena.free(block.unit, 1);
-    else {
+    else if (buffer.log === block) {
       buffer.log = null;
       buffer.dirty = buffer.tx !== null;
     }

@@ -9,12 +9,13 @@ import { describeGroup, describeInode, describeSuper } from '../ext4/describe.ts
 import { type DirCursor, type DirEntry, readEntries } from '../ext4/dir.ts';
 import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
 import { ext4Iomap } from '../ext4/iomap.ts';
+import { endWriting } from '../ext4/lifecycle.ts';
 import { readPath } from '../ext4/path/read.ts';
 import { readLink, type StatRecord, statInode } from '../ext4/stat.ts';
 import { type StatfsRecord, statfs } from '../ext4/statfs.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { getXattr, listXattrs } from '../ext4/xattr.ts';
-import { type Flow, step } from '../flow.ts';
+import { commit, type Flow, step, writeBack } from '../flow.ts';
 import { bufferedRead, type ReadRequest } from '../iomap/buffered.ts';
 import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
 import type { Trace } from '../trace.ts';
@@ -346,11 +347,17 @@ export class FileSystem {
     return yield* step(blockStep, this.vol, pblk);
   }
 
-  *syncAll(): Flow<void> {}
+  *syncAll(): Flow<void> {
+    yield* commit();
+  }
 
   /** Open files and leases end with the mount. The device stays open: it is the caller's. */
   *unmount(): Flow<void> {
     this.#files.closeAll();
+    if (this.vol.journal !== null) {
+      yield* writeBack();
+      yield* endWriting(this.vol);
+    }
     this.vol.inodes.dropAll();
     this.#mounted = false;
   }

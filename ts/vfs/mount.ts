@@ -10,6 +10,7 @@ import { superChecksum } from '../ext4/checksum.ts';
 import { hasBit, unwritable } from '../ext4/features.ts';
 import { Inodes } from '../ext4/inode.ts';
 import { ext4Iomap } from '../ext4/iomap.ts';
+import { startWriting } from '../ext4/lifecycle.ts';
 import {
   giveWindow,
   type JournalMode,
@@ -88,10 +89,12 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
   } else if (sb.hasJournal)
     session.journal = { ...NO_JOURNAL, state: o.noload ? 'ignored' : 'clean' };
   yield* run(session.driver, step(checkRoot, session.vol));
-  const names = unwritable(sb.roCompat);
+  const names = unwritable(sb.incompat, sb.roCompat);
   const memory = session.journal.state === 'memory' || session.journal.state === 'ignored';
   session.reason = names.length > 0 ? `unsupported: ${names.join(', ')}` : '';
   session.readOnly = ro || o.noload === true || memory || names.length > 0;
+  if (!session.readOnly)
+    session.driver.journal = yield* run(session.driver, startWriting(session.vol));
   return session;
 }
 
@@ -143,7 +146,8 @@ function newSession(
   const cache = new Cache(kernels, sb.blockSize, sb.blocks, kernels.u8.length);
   const trace = new Trace();
   const { dax = 'always', data = 'ordered', bufferedIomap = true } = o;
-  const vol = new Ext4Volume(sb, cache, device, { dax, data, bufferedIomap }, trace);
+  const options = { dax, data, bufferedIomap, journalDevice: o.journalDevice };
+  const vol = new Ext4Volume(sb, cache, device, options, trace);
   vol.inodes = new Inodes(vol);
   const owner = (file: FileFolios) => vol.inodes.get(file.ino);
   const driver = new Driver(cache, device, {

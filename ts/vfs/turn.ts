@@ -10,8 +10,11 @@ import type { Folio } from '../cache/folio.ts';
 import { type FolioRange, missing } from '../cache/missing.ts';
 import type { Slot } from '../cache/slot.ts';
 import { Ext4Error } from '../errno.ts';
-import type { Flow, Request, StepRequest } from '../flow.ts';
+import type { Flow, IoRequest, LogRequest, Request, StepRequest } from '../flow.ts';
 import { serve, serveSync } from '../flow.ts';
+import { checkpointFlow } from '../jbd2/checkpoint.ts';
+import { commitFlow } from '../jbd2/commit.ts';
+import type { Journal } from '../jbd2/journal.ts';
 import type { Trace } from '../trace.ts';
 
 /** At most this many asynchronous turns hold pins at once; the others wait in line. */
@@ -42,6 +45,10 @@ export class Driver implements Fill {
   deviceReads = 0;
   deviceReadBytes = 0;
   reruns = 0;
+  /** Set on a read-write mount. */
+  journal: Journal | null = null;
+  /** Commits and checkpoints, one after another. */
+  #logWork: Promise<unknown> = Promise.resolve();
   #turns = 0;
   #running = 0;
   readonly #line: (() => void)[] = [];
@@ -60,16 +67,23 @@ export class Driver implements Fill {
   /** Runs a flow to its end inside the call. EOPNOTSUPP on an asynchronous mount. */
   runSync<T>(flow: Flow<T>): T {
     if (!this.sync) throw new Ext4Error('EOPNOTSUPP', ASYNC_ONLY);
+    const result = this.#drive(flow);
+    this.trace.deliver();
+    return result;
+  }
+
+  #drive<T>(flow: Flow<T>): T {
     let r = flow.next();
     while (!r.done) {
       const q: Request = r.value;
-      r = flow.next(q.op === 'step' ? this.#stepSync(q) : this.#serveSync(q));
+      if (q.op === 'step') r = flow.next(this.#stepSync(q));
+      else if (isLogRequest(q)) r = flow.next(this.#logSync(q.op));
+      else r = flow.next(this.#serveSync(q));
     }
-    this.trace.deliver();
     return r.value;
   }
 
-  #serveSync(q: Exclude<Request, StepRequest>): undefined {
+  #serveSync(q: IoRequest): undefined {
     serveSync(q);
     this.#count(q);
   }
@@ -91,6 +105,7 @@ export class Driver implements Fill {
         this.#leave(turn, outer);
         return result;
       } catch (signal) {
+        this.journal?.undo();
         if (signal !== missing) {
           this.#leave(turn, outer);
           throw signal;
@@ -102,6 +117,7 @@ export class Driver implements Fill {
   }
 
   #supplySync(taken: Taken, turn: Turn): void {
+    if (taken.kind === 'commit' || taken.kind === 'space') this.#logSync(taken.kind);
     this.#enter(turn);
     for (const pblk of taken.blocks) this.cache.hold(this.block(pblk));
     for (const range of taken.folios) this.folios(range);
@@ -150,17 +166,24 @@ export class Driver implements Fill {
   /** Runs a flow; on a synchronous mount all of it happens inside the call. */
   async run<T>(flow: Flow<T>): Promise<T> {
     if (this.sync) return this.runSync(flow);
+    const result = await this.#driveAsync(flow);
+    this.trace.deliver();
+    return result;
+  }
+
+  /** `inner`: for work that turns wait for; it takes no place in their line. */
+  async #driveAsync<T>(flow: Flow<T>, inner = false): Promise<T> {
     let r = flow.next();
     while (!r.done) {
       const q: Request = r.value;
-      if (q.op === 'step') r = flow.next(await this.#step(q));
+      if (q.op === 'step') r = flow.next(await (inner ? this.#turn(q) : this.#step(q)));
+      else if (isLogRequest(q)) r = flow.next(await this.#log(q.op));
       else {
         await serve(q);
         this.#count(q);
         r = flow.next();
       }
     }
-    this.trace.deliver();
     return r.value;
   }
 
@@ -187,6 +210,7 @@ export class Driver implements Fill {
         this.#leave(turn, none);
         return result;
       } catch (signal) {
+        this.journal?.undo();
         if (signal !== missing) {
           this.#leave(turn, none);
           throw signal;
@@ -203,6 +227,7 @@ export class Driver implements Fill {
   }
 
   async #supply(taken: Taken, turn: Turn): Promise<void> {
+    if (taken.kind === 'commit' || taken.kind === 'space') await this.#log(taken.kind);
     const buffers = await Promise.all(taken.blocks.map((pblk) => this.#fetchBlock(pblk)));
     this.#enter(turn);
     for (const buffer of buffers) {
@@ -265,6 +290,61 @@ export class Driver implements Fill {
     await serve({ op: 'read', device: this.device, ranges: reads });
   }
 
+  // ---- the journal
+
+  /** Makes everything durable that handles have closed so far. An error aborts the journal. */
+  commitSync(): void {
+    this.#guardSync(() => this.#drive(commitFlow(this.journal!)));
+  }
+
+  /** Commits and writes home until the log is as empty as it can be. */
+  makeSpaceSync(): void {
+    this.commitSync();
+    this.#guardSync(() => this.#drive(checkpointFlow(this.journal!)));
+  }
+
+  /** As commitSync(); commits and checkpoints queue up behind each other. */
+  commit(): Promise<void> {
+    return this.#enqueue(() => this.#driveAsync(commitFlow(this.journal!), true));
+  }
+
+  async makeSpace(): Promise<void> {
+    await this.commit();
+    await this.#enqueue(() => this.#driveAsync(checkpointFlow(this.journal!), true));
+  }
+
+  #logSync(op: 'commit' | 'space'): void {
+    if (this.journal === null) return;
+    if (op === 'commit') this.commitSync();
+    else this.makeSpaceSync();
+  }
+
+  async #log(op: 'commit' | 'space'): Promise<void> {
+    if (this.journal !== null) await (op === 'commit' ? this.commit() : this.makeSpace());
+  }
+
+  #guardSync(work: () => unknown): void {
+    try {
+      work();
+    } catch (error) {
+      this.#abort(error);
+      throw error;
+    }
+  }
+
+  #enqueue(work: () => Promise<unknown>): Promise<void> {
+    const done = this.#logWork.then(async () => {
+      if (this.journal!.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
+      await work();
+    });
+    this.#logWork = done.catch((error) => this.#abort(error));
+    return done;
+  }
+
+  #abort(error: unknown): void {
+    this.journal!.abort(error instanceof Ext4Error ? error.code : 'EIO');
+  }
+
   // ---- both
 
   #newTurn(): Turn {
@@ -299,7 +379,7 @@ export class Driver implements Fill {
     }
   }
 
-  #count(q: Exclude<Request, StepRequest>): void {
+  #count(q: IoRequest): void {
     if (q.op === 'read') for (const { into } of q.ranges) this.#countRead(into.length);
   }
 
@@ -317,3 +397,7 @@ export interface DriverOptions {
 }
 
 const ASYNC_ONLY = 'this mount is asynchronous: use the promise or callback form';
+
+function isLogRequest(q: Request): q is LogRequest {
+  return q.op === 'commit' || q.op === 'space';
+}
