@@ -201,7 +201,7 @@ describe('nbd handshake', () => {
     await expect(nbdDevice({ socket: join(dir, 'nobody') })).rejects.toMatchObject({ code: 'EIO' });
   });
 
-  test('a server without GO is opened by EXPORT_NAME; one without flags gets no flush', async () => {
+  test('EXPORT_NAME opens where GO is unknown; no flush goes where none is offered', async () => {
     const commands: number[] = [];
     const { socket, close } = await scripted(async (peer, intake) => {
       await greet(peer, intake, optionReply(7, 0x80000001));
