@@ -94,8 +94,8 @@ function isBuffer(bytes: Uint8Array): boolean {
   return bytes.constructor !== Uint8Array;
 }
 
-/** Browsers decode no shared memory. */
-function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+/** The same bytes, copied where they are shared: browsers decode no shared memory, and it may change under a call. */
+export function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return bytes.buffer instanceof ArrayBuffer
     ? (bytes as Uint8Array<ArrayBuffer>)
     : new Uint8Array(bytes);

@@ -4,7 +4,7 @@
 import * as format from '../../assembly/format/ext4.ts';
 import type { ExtentRecord, FileSystem, Target } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
-import { decodeName, type EncodingOptions, readOptions, utf8 } from './encoding.ts';
+import { decodeName, type EncodingOptions, readOptions, unshared, utf8 } from './encoding.ts';
 import { invalidType, invalidValue } from './invalid.ts';
 import { type Path, toPath } from './paths.ts';
 import { asBytes } from './platform.ts';
@@ -36,7 +36,7 @@ function textOf(target: Path | number): string | undefined {
 
 /** An attribute's name in bytes, namespace included ("user.x"). */
 function toName(value: unknown): Uint8Array {
-  if (value instanceof Uint8Array) return value;
+  if (value instanceof Uint8Array) return unshared(value);
   if (typeof value !== 'string') throw invalidType('name', ['string', 'Uint8Array'], value);
   if (value === '' || value.includes('\0'))
     throw invalidValue('name', value, 'must be a name without null bytes');

@@ -1,7 +1,7 @@
 // Paths as users give them (string, Uint8Array, file: URL) and as the core takes them (bytes without NUL). An image
 // is POSIX whatever the platform: '/' separates, and a relative path starts at the root.
 
-import { decode, utf8 } from './encoding.ts';
+import { decode, unshared, utf8 } from './encoding.ts';
 import { invalidType, invalidUrl, invalidValue } from './invalid.ts';
 
 /** A path, checked: as given (the core takes text and bytes), and as errors show it. */
@@ -20,8 +20,9 @@ export function toPath(value: unknown, name = 'path'): Path {
     return { given: value, text: value };
   }
   if (!(value instanceof Uint8Array)) throw invalidType(name, ['string', 'Buffer', 'URL'], value);
-  if (value.includes(0)) throw nulByte(name, value);
-  return { given: value, text: decode(value, 'utf8') };
+  const given = unshared(value);
+  if (given.includes(0)) throw nulByte(name, value);
+  return { given, text: decode(given, 'utf8') };
 }
 
 function nulByte(name: string, value: unknown): Error {

@@ -1,6 +1,7 @@
 // Streams over the operations of a mount. In Node, createReadStream and createWriteStream are Node's own streams
 // (ranges, autoClose, events and all) working on this mount; web streams are made here and work everywhere.
 
+import { readOptions } from './encoding.ts';
 import { invalidState, notImplemented, outOfRange } from './invalid.ts';
 import { toPath } from './paths.ts';
 import { builtin, callLater, newBytes } from './platform.ts';
@@ -57,7 +58,7 @@ export function nodeStream(
 ): NodeStream {
   const node = builtin<NodeFs>('fs');
   if (!node) throw notImplemented(kind, 'use stream(), or Node 20.16 or newer');
-  const given = typeof options === 'string' ? { encoding: options } : { ...options };
+  const given = { ...readOptions<NodeOptions>(options, {}) };
   if (given.fd !== undefined && given.fd !== null) {
     if (isHandle(given.fd)) return handleStream(node, kind, fs, given.fd, given);
     return node[kind](path ?? '', { ...given, fs: given.fs ?? fs });
