@@ -3,22 +3,19 @@
 // Two of the images end in a torn fast commit and in stale ones, which must not appear.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { DumpRecord } from '../../ts/jbd2/dump.ts';
 import { dumpJournal } from '../../ts/jbd2/dump.ts';
 import { need, which } from '../need.ts';
+import { onFile } from './debugfs.ts';
 import { imageBytes, openImage, run, sourceOf, vectors } from './image.ts';
 
 function logdump(bytes: Uint8Array): string[] {
-  const dir = mkdtempSync(join(tmpdir(), 'jbd2-'));
-  const path = join(dir, 'image');
-  writeFileSync(path, bytes);
-  const o = { encoding: 'utf8', stdio: 'pipe' } as const;
-  const out = execFileSync(which('debugfs'), ['-R', 'logdump -aS', path], o);
-  rmSync(dir, { recursive: true });
+  let out = '';
+  onFile(bytes, (path) => {
+    const o = { encoding: 'utf8', stdio: 'pipe' } as const;
+    out = execFileSync(which('debugfs'), ['-R', 'logdump -aS', path], o);
+  });
   return closed(out.split('\n').flatMap(theirs));
 }
 

@@ -7,7 +7,7 @@ import { gunzipSync } from 'node:zlib';
 import { ABI_HEAP } from '../../assembly/abi.ts';
 import type { BlockDevice } from '../../ts/block/device.ts';
 import { memoryDevice } from '../../ts/block/memory.ts';
-import type { Flow } from '../../ts/flow.ts';
+import type { Flow, IoRequest } from '../../ts/flow.ts';
 import { serveSync } from '../../ts/flow.ts';
 import type { JournalSource } from '../../ts/jbd2/source.ts';
 import { createKernels, createMemory } from '../../ts/wasm.ts';
@@ -137,11 +137,12 @@ export function sourceOf(
   };
 }
 
-/** Drives a flow to its end on synchronous devices. */
-export function run<T>(flow: Flow<T>): T {
+/** Drives a flow to its end on synchronous devices; `watch` sees each request before it is served. */
+export function run<T>(flow: Flow<T>, watch: (r: IoRequest) => void = () => {}): T {
   for (let r = flow.next(); ; r = flow.next()) {
     if (r.done) return r.value;
-    if (r.value.op === 'step') throw new Error('recovery has no steps');
+    if (!('device' in r.value)) throw new Error(`recovery asks for I/O only, not ${r.value.op}`);
+    watch(r.value);
     serveSync(r.value);
   }
 }

@@ -3,11 +3,7 @@
 // leaves the image alone) against the kernel's vectors, block for block; images whose recorded kernel result contains
 // more than the log (orphans, fast commits) against debugfs's replay.
 
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ABI_HEAP } from '../../assembly/abi.ts';
 import {
@@ -18,7 +14,8 @@ import {
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { finishRecovery, type Recovery, readLog, writeHome } from '../../ts/jbd2/recovery.ts';
 import { superChecksum } from '../../ts/jbd2/super.ts';
-import { need, which } from '../need.ts';
+import { need } from '../need.ts';
+import { debugfsReplay } from './debugfs.ts';
 import {
   contents,
   type Image,
@@ -72,16 +69,6 @@ function withoutFastCommits(image: Image): Uint8Array {
   const sum = superChecksum(k, ABI_HEAP);
   new DataView(bytes.buffer).setUint32(at + JS_CHECKSUM, sum);
   return bytes;
-}
-
-function debugfsReplay(bytes: Uint8Array): Uint8Array {
-  const dir = mkdtempSync(join(tmpdir(), 'jbd2-'));
-  const path = join(dir, 'image');
-  writeFileSync(path, bytes);
-  execFileSync(which('debugfs'), ['-w', '-R', 'jr', path], { stdio: 'ignore' });
-  const after = new Uint8Array(readFileSync(path));
-  rmSync(dir, { recursive: true });
-  return after;
 }
 
 function check(image: Image, expected: Record<string, string>, window?: number): void {

@@ -182,14 +182,13 @@ function ownRuns(source: JournalSource): { dpos: number; end: number }[] {
   return runs;
 }
 
-/** Writes every copy to its home block and flushes. May be cut and done again: it reads the log only. */
+/** Writes every copy to its home block, once. May be cut and done again: it reads the log only. Does not flush. */
 export function* writeHome(source: JournalSource, recovery: Recovery): Flow<void> {
   const log = new LogWindow(source);
   const order = [...recovery.blocks.keys()].sort((a, b) => a - b);
   for (let i = 0; i < order.length; i += log.capacity) {
     yield* writeBatch(log, recovery, order.slice(i, i + log.capacity));
   }
-  yield* flushDevice(source.home.device);
 }
 
 function* writeBatch(log: LogWindow, recovery: Recovery, homes: number[]): Flow<void> {
@@ -232,8 +231,8 @@ export function* replayFastCommits(
 }
 
 /**
- * Makes the log empty: flushes what was written home, then writes the superblock and flushes it. s_errno stays; the
- * fast-commit feature goes, as in every clean journal.
+ * Makes the log empty: flushes what was written home, then writes the superblock, durable when this ends. s_errno
+ * stays for ext4 to look at.
  */
 export function* finishRecovery(source: JournalSource, recovery: Recovery): Flow<void> {
   if (!recovery.needed) return;
@@ -241,8 +240,6 @@ export function* finishRecovery(source: JournalSource, recovery: Recovery): Flow
   yield* flushDevice(source.home.device);
   const ptr = yield* log.load(source.superBlock, 1);
   encodeEmpty(source.kernels, ptr, recovery.nextTid, recovery.head);
-  yield* writeDevice(source.device, log.bytes(0, 1), place(source, source.superBlock), {
-    fua: true,
-  });
-  yield* flushDevice(source.device);
+  const dpos = place(source, source.superBlock);
+  yield* writeDevice(source.device, log.bytes(0, 1), dpos, { fua: true });
 }
