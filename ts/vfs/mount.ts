@@ -133,6 +133,9 @@ function makeKernels(sb: Super, o: MountOptions): Kernels {
   if (!(bytes >= least && bytes <= MAX_CACHE)) {
     throw new Ext4Error('EINVAL', `cacheBytes ${bytes}: at least ${least}, at most ${MAX_CACHE}`);
   }
+  if (o.shared && !canShare()) {
+    throw new Ext4Error('ENOTSUP', 'shared memory needs a cross-origin isolated page');
+  }
   return createKernels(createMemory(bytes, o.shared ?? canShare()), o.simd);
 }
 
