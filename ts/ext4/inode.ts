@@ -34,6 +34,8 @@ export class Inode {
   readonly memo: MapMemo = { lblk: 0, len: 0, pblk: 0, kind: 0 };
   /** Names looked up in this directory, with their inode numbers; 0 = not there. */
   names: Map<string, number> | null = null;
+  /** One more than the group where the last file of this directory went; 0 = none yet. */
+  hint = 0;
   /** Open files and leases: the inode stays in memory. */
   users = 0;
   size = 0;
@@ -151,6 +153,14 @@ export class Inode {
 
   setLinks(links: number): void {
     this.put16(F.I_LINKS_COUNT, links);
+  }
+
+  /** Takes the record that was just made at its place, within a handle: its checksum follows when the handle stops. */
+  adoptRecord(buffer: Buffer): void {
+    this.#load(buffer.ptr + this.off, false);
+    this.#buffer = buffer;
+    this.#edits = this.vol.journal!.step;
+    this.vol.journal!.after(sealInode, this, undefined);
   }
 
   /** Reads the fields in memory afresh from the record at its place: after it was made anew there. */

@@ -6,6 +6,7 @@ import type { Buffer } from '../cache/buffer.ts';
 import type { Cache } from '../cache/cache.ts';
 import type { Journal } from '../jbd2/journal.ts';
 import type { Trace } from '../trace.ts';
+import type { PendingFrees } from './balloc.ts';
 import { Checksums } from './checksum.ts';
 import type { FastOverlay } from './fastcommit.ts';
 import type { Inodes } from './inode.ts';
@@ -17,6 +18,9 @@ export interface VolumeOptions {
   data: 'ordered' | 'journal' | 'writeback';
   bufferedIomap: boolean;
   journalDevice?: BlockDevice;
+  /** Owner of what is made. */
+  uid: number;
+  gid: number;
 }
 
 /** A group whose descriptor the running transaction changed. seal() brings its bitmaps' checksums up to date. */
@@ -46,6 +50,10 @@ export class Ext4Volume {
   startState = 0;
   /** Free counts over all groups, once summed; kept exact while the mount writes. */
   free: { clusters: number; inodes: number } | null = null;
+  /** The group where the next directory of the root is tried. */
+  spread = 0;
+  /** Blocks freed by transactions that are not durable, by group. */
+  readonly pending = new Map<number, PendingFrees>();
   readonly dirtyGroups = new Map<number, DirtyGroup>();
   /** What fast commits lay over the tree, when they are shown and not written. */
   fast: FastOverlay | null = null;

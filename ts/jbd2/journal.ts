@@ -91,6 +91,11 @@ export class Journal {
     return this.#step;
   }
 
+  /** The id of the transaction that the open handle changes. */
+  get tid(): number {
+    return this.#transaction().tid;
+  }
+
   /** True while a handle is open. */
   get open(): boolean {
     return this.#open;

@@ -1,0 +1,173 @@
+// The block allocator: runs of free clusters near a goal. What a transaction frees is not given out again before it is
+// durable: such a group has a bitmap of its own for searching, in which those bits are still set.
+
+import * as F from '../../assembly/format/ext4.ts';
+import { missing } from '../cache/missing.ts';
+import { corrupt, Ext4Error } from '../errno.ts';
+import { type Group, readGroup } from './group.ts';
+import { addCount, addFree, blockBitmap, editGroup, sumFree } from './groupwrite.ts';
+import type { Ext4Volume } from './volume.ts';
+
+/** Changed blocks of one allocation: a bitmap and a descriptor. */
+export const ALLOC_CREDITS = 2;
+
+/** Bits freed in a group by transactions that are not durable. */
+export interface PendingFrees {
+  /** Arena unit and address of the bitmap to search. */
+  unit: number;
+  ptr: number;
+  runs: { bit: number; count: number; tid: number }[];
+}
+
+/** A contiguous run of 1 to `want` free blocks (whole clusters), the nearer to `goal` the better; at least `min` when
+ *  that can be had. Needs a handle. ENOSPC; throws Missing, also for a commit that would free some. */
+export function allocBlocks(
+  vol: Ext4Volume,
+  goal: number,
+  want: number,
+  min = 1,
+): { pblk: number; count: number } {
+  const { sb } = vol;
+  const clusters = Math.ceil(want / sb.clusterBlocks);
+  if (sumFree(vol).clusters === 0) throw noSpace(vol);
+  const at = goal > sb.firstDataBlock && goal < sb.blocks ? goal : sb.firstDataBlock;
+  const first = Math.floor((at - sb.firstDataBlock) / sb.blocksPerGroup);
+  const bit = Math.floor(((at - sb.firstDataBlock) % sb.blocksPerGroup) / sb.clusterBlocks);
+  const least = Math.ceil(min / sb.clusterBlocks);
+  for (const need of clusters === least ? [least] : [clusters, least]) {
+    for (let i = 0; i < sb.groups; i++) {
+      const number = (first + i) % sb.groups;
+      const group = readGroup(vol, number);
+      if (group.freeClusters < need) continue;
+      const found = takeIn(vol, group, i === 0 ? bit : 0, need, clusters);
+      if (found !== null) return found;
+    }
+  }
+  throw noSpace(vol);
+}
+
+/** ENOSPC, unless a commit makes freed blocks usable: then that comes first. */
+function noSpace(vol: Ext4Volume): unknown {
+  return vol.pending.size > 0 ? missing.wait('commit') : new Ext4Error('ENOSPC');
+}
+
+function takeIn(
+  vol: Ext4Volume,
+  group: Group,
+  from: number,
+  need: number,
+  want: number,
+): { pblk: number; count: number } | null {
+  const { sb, cache } = vol;
+  const { exports } = cache.kernels;
+  const bitmap = blockBitmap(vol, group);
+  const search = vol.pending.get(group.number)?.ptr ?? bitmap.ptr;
+  const bits = sb.blocksPerGroup / sb.clusterBlocks;
+  let bit = exports.bitmapFindClear(search, from, bits, need);
+  if (bit < 0 && from > 0) bit = exports.bitmapFindClear(search, 0, bits, need);
+  if (bit < 0) return null;
+  const end = exports.bitmapNextSet(search, bit, Math.min(bits, bit + want)) >>> 0;
+  mark(vol, group, bit, end - bit);
+  const pblk = sb.groupStart(group.number) + bit * sb.clusterBlocks;
+  return { pblk, count: (end - bit) * sb.clusterBlocks };
+}
+
+/** Sets bits in the bitmap, and in the one to search; counts follow. */
+function mark(vol: Ext4Volume, group: Group, bit: number, count: number): void {
+  const { exports } = vol.cache.kernels;
+  const bitmap = blockBitmap(vol, group);
+  const byte = Math.floor(bit / 8);
+  const len = Math.floor((bit + count - 1) / 8) - byte + 1;
+  const ptr = vol.journal!.write(bitmap, byte, len) - byte;
+  exports.bitmapSet(ptr, bit, count);
+  const pending = vol.pending.get(group.number);
+  if (pending !== undefined) {
+    vol.journal!.undoLog.save(pending.ptr + byte, len);
+    exports.bitmapSet(pending.ptr, bit, count);
+  }
+  countFree(vol, group.number, -count);
+}
+
+function countFree(vol: Ext4Volume, group: number, clusters: number): void {
+  const ptr = editGroup(vol, group);
+  addCount(vol, ptr, F.BG_FREE_BLOCKS_COUNT_LO, F.BG_FREE_BLOCKS_COUNT_HI, clusters);
+  addFree(vol, clusters, 0);
+}
+
+/** Frees whole clusters. `metadata`: the blocks are revoked. Needs a handle with two credits a group. EUCLEAN when one
+ *  is free already or belongs to the file system itself. */
+export function freeBlocks(vol: Ext4Volume, pblk: number, count: number, metadata: boolean): void {
+  const { sb } = vol;
+  for (let at = pblk; at < pblk + count; ) {
+    const group = Math.floor((at - sb.firstDataBlock) / sb.blocksPerGroup);
+    const end = Math.min(pblk + count, sb.groupStart(group + 1));
+    freeIn(vol, readGroup(vol, group), at, end);
+    at = end;
+  }
+  if (metadata) for (let at = pblk; at < pblk + count; at++) vol.journal!.forget(at);
+}
+
+function freeIn(vol: Ext4Volume, group: Group, from: number, to: number): void {
+  const { sb } = vol;
+  const { exports } = vol.cache.kernels;
+  const start = sb.groupStart(group.number);
+  const bit = Math.floor((from - start) / sb.clusterBlocks);
+  const count = Math.ceil((to - start) / sb.clusterBlocks) - bit;
+  const bitmap = blockBitmap(vol, group);
+  if (exports.bitmapNextClear(bitmap.ptr, bit, bit + count) >>> 0 !== bit + count) {
+    throw corrupt('block bitmap', `block ${from} is free already`, { block: from });
+  }
+  keepBusy(vol, group.number, bit, count);
+  const byte = Math.floor(bit / 8);
+  const len = Math.floor((bit + count - 1) / 8) - byte + 1;
+  const ptr = vol.journal!.write(blockBitmap(vol, group), byte, len) - byte;
+  exports.bitmapClear(ptr, bit, count);
+  countFree(vol, group.number, count);
+}
+
+/** Remembers bits that are free on disk but not to be given out; before they are cleared. */
+function keepBusy(vol: Ext4Volume, group: number, bit: number, count: number): void {
+  const { cache } = vol;
+  const journal = vol.journal!;
+  let pending = vol.pending.get(group);
+  if (pending === undefined) {
+    const unit = cache.allocUnits(1);
+    pending = { unit, ptr: cache.arena.ptr(unit), runs: [] };
+    const bitmap = cache.get(readGroup(vol, group).blockBitmap);
+    cache.kernels.exports.copy(pending.ptr, bitmap.ptr, cache.blockSize);
+    vol.pending.set(group, pending);
+  }
+  const tid = journal.tid;
+  const last = pending.runs.at(-1);
+  if (last?.tid !== tid) journal.whenDurable(releaseFrees, { vol, group, tid });
+  pending.runs.push({ bit, count, tid });
+  journal.onUndo(undoFree, vol, group);
+}
+
+/** Undo of keepBusy: the run goes; the bits in the bitmap to search were set before and stay. */
+function undoFree(vol: Ext4Volume, group: number): void {
+  const pending = vol.pending.get(group)!;
+  pending.runs.pop();
+  if (pending.runs.length === 0) dropPending(vol, group, pending);
+}
+
+function dropPending(vol: Ext4Volume, group: number, pending: PendingFrees): void {
+  vol.pending.delete(group);
+  vol.cache.arena.free(pending.unit, 1);
+}
+
+/** The transaction is durable: what it freed may be given out. */
+function releaseFrees({ vol, group, tid }: { vol: Ext4Volume; group: number; tid: number }): void {
+  const pending = vol.pending.get(group);
+  if (pending === undefined) return;
+  pending.runs = pending.runs.filter((run) => run.tid !== tid);
+  if (pending.runs.length === 0) return dropPending(vol, group, pending);
+  rebuild(vol, group, pending);
+}
+
+function rebuild(vol: Ext4Volume, group: number, pending: PendingFrees): void {
+  const { exports } = vol.cache.kernels;
+  const bitmap = vol.cache.buffers.get(readGroup(vol, group).blockBitmap)!;
+  exports.copy(pending.ptr, bitmap.ptr, vol.cache.blockSize);
+  for (const { bit, count } of pending.runs) exports.bitmapSet(pending.ptr, bit, count);
+}
