@@ -11,6 +11,7 @@ const PACKAGES = {
   python3: ['python3'],
   fdisk: ['sfdisk'],
   gdisk: ['sgdisk'],
+  'qemu-utils': ['qemu-nbd'],
   mount: ['mount', 'losetup'],
 };
 
