@@ -1,6 +1,6 @@
 // Goal: the dump of a journal says what debugfs's logdump says. Method: both on every crash image, reduced to the same
 // lines: blocks of the log with type and transaction, tags with home block and flags, revoked blocks, fast-commit tags.
-// Two of the images end in a torn fast commit and in stale ones, which must not appear.
+// Two of the images have fast commits of an older transaction behind the others, which must not appear.
 
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';

@@ -67,24 +67,27 @@ export type FastRecord =
   | { readonly op: 'inode'; readonly ino: number; readonly raw: Uint8Array };
 
 /**
- * What ext4 does with each record. Every call must be idempotent: recovery may be cut anywhere and begin again with
- * the first record. Records of one inode come as: create or link, ranges, then the inode itself, or the inode first;
- * none of them relies on an earlier one having been applied in this run.
+ * What ext4 does with each record. Every call must be idempotent: recovery may be cut anywhere and begins again with the
+ * first record, and an inode may come many times. Within a commit the records of a new file come as inode, ranges,
+ * create, inode: nothing but the log's replay may be relied on, not even that the inode is marked as used.
  */
 export interface FastCommitOps {
   /** Comes for every added range before any record is applied: these blocks are not to be allocated meanwhile. */
   claim?(pblk: number, len: number): void;
   /** [lblk, lblk + len) of the inode maps to pblk, whatever it mapped to; blocks become used. */
   addRange(ino: number, range: FastRange): Flow<void>;
-  /** [lblk, lblk + len) of the inode becomes a hole; blocks become free. */
+  /** [lblk, lblk + len) of the inode becomes a hole; blocks become free. A truncate says so up to lblk 2^32 - 1. */
   delRange(ino: number, lblk: number, len: number): Flow<void>;
   /** Inode `ino` is in use and has the name; the name may be there already. */
   create(parent: number, ino: number, name: Uint8Array): Flow<void>;
-  /** One more name of an inode; it may be there already. */
+  /** One more name of an inode; it may be there already. Its link count comes with the inode. */
   link(parent: number, ino: number, name: Uint8Array): Flow<void>;
   /** The name goes away; it may be gone already. */
   unlink(parent: number, ino: number, name: Uint8Array): Flow<void>;
-  /** The inode as it was, raw, checksum included; its i_block counts only when it holds no extent tree of its own. */
+  /**
+   * The inode's bytes: 128 and its extra ones (i_extra_isize), so often fewer than its slot has. Its checksum does not
+   * count; its i_block counts unless the inode has the extents flag: then ranges say what is mapped.
+   */
   inode(ino: number, raw: Uint8Array): Flow<void>;
 }
 
