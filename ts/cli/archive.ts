@@ -19,7 +19,7 @@ import {
   type Visit,
   walk,
 } from './tree.ts';
-import { eachFile } from './volume.ts';
+import { eachFile, type Operand } from './volume.ts';
 import { attributesOf } from './xattr.ts';
 
 export const tar: Command = {
@@ -41,8 +41,8 @@ from ./ on. Sockets have no place in an archive and are left out with a remark.`
     if (!call.has('create')) throw new UsageError('say -c: making an archive is what there is');
     if (call.io.out.isTTY)
       throw new UsageError('an archive is not for a terminal: use a pipe or >');
-    await eachFile(call, operands, async (img, path) => {
-      const archive = new Archive(call, img, path);
+    await eachFile(call, operands, async (operand) => {
+      const archive = new Archive(call, operand);
       for await (const chunk of pack(archive.members())) {
         await call.io.out.bytes(chunk);
         await archive.progress.add(chunk.length);
@@ -72,20 +72,20 @@ class Archive {
   readonly progress: Progress;
   readonly #call: Call;
   readonly #img: Ext4;
-  readonly #root: string;
+  readonly #operand: Operand;
   /** Inode to the first name it was stored under, for files with several. */
   readonly #linked = new Map<number, Uint8Array>();
 
-  constructor(call: Call, img: Ext4, root: string) {
+  constructor(call: Call, operand: Operand) {
     this.#call = call;
-    this.#img = img;
-    this.#root = root;
+    this.#img = operand.img;
+    this.#operand = operand;
     this.progress = new Progress(call.io);
   }
 
   async *members(): AsyncGenerator<TarMember> {
-    const complain = (path: string, error: unknown) => this.#call.complain(path, error);
-    for await (const visit of walk(this.#img, this.#call.io, this.#root, { complain })) {
+    const { complain, path: root } = this.#operand;
+    for await (const visit of walk(this.#img, this.#call.io, root, { complain })) {
       if (visit.leave) continue;
       let member: TarMember | undefined;
       try {
@@ -128,7 +128,7 @@ class Archive {
   /** `./etc/passwd` below a directory, the bare name of a single file. */
   #pathOf({ path, depth, type }: Visit): Uint8Array {
     if (depth === 0) return encodeName(type === 'd' ? '.' : baseOf(path));
-    return encodeName(`./${path.slice(this.#root.length).replace(/^\/+/, '')}`);
+    return encodeName(`./${path.slice(this.#operand.path.length).replace(/^\/+/, '')}`);
   }
 
   async #addAttributes(entry: TarEntry, path: string): Promise<void> {
@@ -168,7 +168,7 @@ class Archive {
           }
         } catch (error) {
           if (isFatal(error)) throw error;
-          await this.#call.complain(`${path} at byte ${pos + done} (zeros instead)`, error);
+          await this.#operand.complain(`${path} at byte ${pos + done} (zeros instead)`, error);
         }
         yield* zeros(len - done);
       }

@@ -20,7 +20,7 @@ export const cat: Command = {
 
 /** Writes the files that the addresses name to standard output. */
 export function writeOut(call: Call, addresses: string[]): Promise<void> {
-  return eachFile(call, addresses, (img, path) => writeFile(call, img, path));
+  return eachFile(call, addresses, ({ img, path }) => writeFile(call, img, path));
 }
 
 async function writeFile(call: Call, img: Ext4, path: string): Promise<void> {

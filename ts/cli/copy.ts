@@ -9,13 +9,14 @@ import { Failure, UsageError } from './errors.ts';
 import { Extractor } from './extract.ts';
 import { encodeName } from './names.ts';
 import { baseOf, factsOf } from './tree.ts';
-import { withVolumes } from './volume.ts';
+import { Operand, withVolumes } from './volume.ts';
 
 export const cp: Command = {
   usage: 'cp [-rpav] ADDR… DESTINATION',
-  about: `Copies files out of an image. The destination is a file, a directory or - (standard output). Each file
-appears whole or not at all. Holes stay holes. With -p modes, times (to the microsecond), hard links and, as root,
-owners are kept; extended attributes cannot be set from Node: 'ext4 tar' carries them.`,
+  about: `Copies files out of an image. The destination is a file, a directory or - (standard output).
+Each file appears whole or not at all, holes stay holes. With -p modes, times (to the microsecond),
+hard links and, as root, owners are kept. Extended attributes cannot be set from Node: 'ext4 tar'
+carries them.`,
   options: [
     { name: 'recursive', short: 'r', help: 'directories with what is in them; links as links' },
     { name: 'preserve', short: 'p', help: 'keep modes, times, hard links, owners' },
@@ -48,8 +49,8 @@ owners are kept; extended attributes cannot be set from Node: 'ext4 tar' carries
           const { img } = await volumes.volume(address);
           const extractor = extractors.get(img) ?? newExtractor(call, img);
           extractors.set(img, extractor);
-          const path = address.path ?? '/';
-          await copy(call, extractor, img, path, target, sources.length > 1);
+          const operand = new Operand(call, img, address);
+          await copy(call, extractor, operand, target, sources.length > 1);
         } catch (error) {
           await call.complain(source, error);
         }
@@ -70,8 +71,7 @@ function newExtractor(call: Call, img: Ext4): Extractor {
 async function copy(
   call: Call,
   extractor: Extractor,
-  img: Ext4,
-  path: string,
+  { complain, img, path }: Operand,
   target: string,
   many: boolean,
 ): Promise<void> {
@@ -85,7 +85,7 @@ async function copy(
   const base = baseOf(path);
   const inside = into && base !== '/' && base !== '.' && base !== '..';
   const to = encodeName(inside ? `${target.replace(/\/+$/, '')}/${base}` : target);
-  if (recursive) await extractor.tree(path, to);
+  if (recursive) await extractor.tree(path, to, complain);
   else await extractor.file(path, to, facts);
 }
 

@@ -6,7 +6,7 @@ import { humanSize, paint } from './format.ts';
 import { jsonOf } from './json.ts';
 import { shown } from './names.ts';
 import { type Entry, entriesOf, type Facts, factsOf, linkOf, loop, walk } from './tree.ts';
-import { eachFile } from './volume.ts';
+import { eachFile, type Operand } from './volume.ts';
 
 export const tree: Command = {
   usage: 'tree [-adhs] [-L DEPTH] ADDR…',
@@ -21,17 +21,17 @@ export const tree: Command = {
   ],
   examples: ['ext4 tree -L 2 raspios.img:2:/etc'],
   async run(call) {
-    await eachFile(call, call.expect(1), async (img, path, text) => {
-      if (call.has('json')) return printJson(call, img, path);
-      const drawing = new Drawing(call, img, { depth: call.number('depth') });
+    await eachFile(call, call.expect(1), async (operand) => {
+      if (call.has('json')) return printJson(call, operand);
+      const { complain, img, path, text } = operand;
+      const drawing = new Drawing(call, img, { depth: call.number('depth'), complain });
       await drawing.draw(path, text);
     });
     return undefined;
   },
 };
 
-async function printJson(call: Call, img: Ext4, path: string): Promise<void> {
-  const complain = (where: string, error: unknown) => call.complain(where, error);
+async function printJson(call: Call, { complain, img, path }: Operand): Promise<void> {
   const options = { maxDepth: call.number('depth'), complain };
   for await (const visit of walk(img, call.io, path, options)) {
     if (visit.leave) continue;
@@ -45,6 +45,7 @@ export interface DrawLimits {
   depth?: number;
   /** Names of a directory after which the rest is only counted. */
   names?: number;
+  complain(path: string, error: unknown): Promise<void>;
   /** Put before each line. */
   indent?: string;
 }
@@ -102,7 +103,7 @@ export class Drawing {
           (type === 'd' || !this.#call.has('directories')),
       );
     } catch (error) {
-      await this.#call.complain(path, error);
+      await this.#limits.complain(path, error);
       return [];
     }
   }
@@ -121,7 +122,7 @@ export class Drawing {
     const deeper = depth < (this.#limits.depth ?? Number.POSITIVE_INFINITY);
     if (entry.type !== 'd' || !facts || !deeper) return;
     if (this.#seen.has(facts.ino)) {
-      await this.#call.complain(entry.path, loop(facts.ino));
+      await this.#limits.complain(entry.path, loop(facts.ino));
       return;
     }
     this.#seen.add(facts.ino);
@@ -132,7 +133,7 @@ export class Drawing {
     try {
       return await factsOf(this.#img, entry.path);
     } catch (error) {
-      await this.#call.complain(entry.path, error);
+      await this.#limits.complain(entry.path, error);
       return undefined;
     }
   }

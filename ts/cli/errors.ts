@@ -56,5 +56,10 @@ function reasonOf(error: Error, code: string): string {
     const cut = text.lastIndexOf(`, ${syscall}`);
     if (cut > 0) text = text.slice(0, cut);
   }
-  return text.replace(/^operation not supported on socket\b/, 'not supported');
+  const reason = /^[^(]*\((.*)\)$/s.exec(text)?.[1];
+  if (reason === undefined)
+    return text.replace(/^operation not supported on socket$/, 'not supported');
+  if (code === 'EUCLEAN' || code === 'EBADMSG') return `the image is damaged: ${reason}`;
+  if (code === 'EOPNOTSUPP' || code === 'ENOTSUP') return `not supported: ${reason}`;
+  return text;
 }

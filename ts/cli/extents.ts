@@ -13,7 +13,7 @@ export const extents: Command = {
   options: [JSON_LINES],
   examples: ['ext4 extents disk.img:/var/log/syslog'],
   async run(call) {
-    await eachFile(call, call.expect(1), (img, path, text) => print(call, img, path, text));
+    await eachFile(call, call.expect(1), ({ img, path, text }) => print(call, img, path, text));
     return undefined;
   },
 };

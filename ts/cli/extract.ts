@@ -39,6 +39,7 @@ import {
   readRange,
   type Seekable,
   type Visit,
+  type WalkOptions,
   walk,
 } from './tree.ts';
 
@@ -101,10 +102,9 @@ export class Extractor {
   }
 
   /** A tree: `to` becomes what `path` is. What fails is reported and the rest goes on. */
-  async tree(path: string, to: Uint8Array): Promise<void> {
+  async tree(path: string, to: Uint8Array, complain: WalkOptions['complain']): Promise<void> {
     const places: Uint8Array[] = [to];
     const made: boolean[] = [];
-    const complain = (where: string, error: unknown) => this.#call.complain(where, error);
     for await (const visit of walk(this.#img, this.#call.io, path, { complain })) {
       const { depth } = visit;
       try {

@@ -2,14 +2,13 @@
 // The expression is parsed once, then called for each file.
 
 import type { Ext4 } from '../index.ts';
-import { childAddress } from './address.ts';
 import { type Call, type Command, JSON_LINES } from './args.ts';
 import { UsageError } from './errors.ts';
 import { type Deed, parseExpression } from './findexpr.ts';
 import { jsonOf } from './json.ts';
 import { shown } from './names.ts';
 import { linkOf, type Visit, walk } from './tree.ts';
-import { eachFile } from './volume.ts';
+import { eachFile, type Operand } from './volume.ts';
 
 export const find: Command = {
   usage: 'find [OPTION…] ADDR… [EXPRESSION]',
@@ -32,8 +31,8 @@ Expression
     const plan = parseExpression(cut < 0 ? [] : call.operands.slice(cut));
     if (roots.length === 0) throw new UsageError('an address is missing');
     let quit = false;
-    await eachFile(call, roots, async (img, path, text) => {
-      if (!quit) quit = await search(call, img, path, text, plan);
+    await eachFile(call, roots, async (operand) => {
+      if (!quit) quit = await search(call, operand, plan);
     });
     return undefined;
   },
@@ -42,14 +41,8 @@ Expression
 type Plan = ReturnType<typeof parseExpression>;
 
 /** Searches one tree; true when -quit was met. */
-async function search(
-  call: Call,
-  img: Ext4,
-  path: string,
-  text: string,
-  plan: Plan,
-): Promise<boolean> {
-  const complain = (where: string, error: unknown) => call.complain(where, error);
+async function search(call: Call, operand: Operand, plan: Plan): Promise<boolean> {
+  const { complain, img, path } = operand;
   for await (const visit of walk(img, call.io, path, { maxDepth: plan.maxDepth, complain })) {
     if (visit.leave || visit.depth < plan.minDepth) continue;
     const deeds: Deed[] = [];
@@ -57,7 +50,7 @@ async function search(
     for (const deed of deeds) {
       if (deed === 'prune') visit.skip = true;
       else if (deed === 'quit') return true;
-      else await print(call, img, childAddress(text, path, visit.path), visit, deed);
+      else await print(call, img, operand.addressOf(visit.path), visit, deed);
     }
   }
   return false;

@@ -153,10 +153,18 @@ export function table(rows: string[][], right: number[] = [], gap = ' '): string
   );
 }
 
+/** The length of the longest text, 0 of none. */
+export function longest(texts: string[]): number {
+  return texts.reduce((max, text) => Math.max(max, text.length), 0);
+}
+
 /** Names in columns read downwards, as wide as the terminal allows; `painted` is what is printed in their place. */
 export function columns(names: string[], painted: string[], terminal: number): string[] {
   const widths = names.map(width);
-  for (let rows = 1; rows < names.length; rows++) {
+  // Fewer rows than this have no room even without gaps at their ends; a large directory takes larger steps.
+  const all = widths.reduce((sum, one) => sum + one + 2, 0);
+  const least = Math.max(1, Math.floor(all / (terminal + 2)));
+  for (let rows = least; rows < names.length; rows += Math.ceil((rows + 1) / 64)) {
     const wide = columnWidths(widths, rows);
     const total = wide.reduce((sum, one) => sum + one, 0) + 2 * (wide.length - 1);
     if (total >= terminal) continue;
@@ -164,16 +172,18 @@ export function columns(names: string[], painted: string[], terminal: number): s
       const last = i + rows >= names.length;
       return last ? name : name + ' '.repeat(wide[Math.floor(i / rows)] + 2 - widths[i]);
     });
-    return Array.from({ length: rows }, (_, row) =>
-      cells.filter((_, i) => i % rows === row).join(''),
-    );
+    const lines = new Array<string>(rows).fill('');
+    for (const [i, cell] of cells.entries()) lines[i % rows] += cell;
+    return lines;
   }
   return painted;
 }
 
 function columnWidths(widths: number[], rows: number): number[] {
   const wide: number[] = [];
-  for (let i = 0; i < widths.length; i += rows) wide.push(Math.max(...widths.slice(i, i + rows)));
+  for (let i = 0; i < widths.length; i += rows) {
+    wide.push(widths.slice(i, i + rows).reduce((max, one) => Math.max(max, one), 0));
+  }
   return wide;
 }
 

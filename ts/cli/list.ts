@@ -1,14 +1,22 @@
 // `ext4 ls`: GNU's columns and order. A name goes out as its bytes into a pipe and escaped onto a terminal.
 
 import type { Ext4 } from '../index.ts';
-import { childAddress } from './address.ts';
 import { type Call, type Command, JSON_LINES } from './args.ts';
-import { columns, deviceNumbers, humanSize, listDate, modeText, paint, table } from './format.ts';
+import {
+  columns,
+  deviceNumbers,
+  humanSize,
+  listDate,
+  longest,
+  modeText,
+  paint,
+  table,
+} from './format.ts';
 import { jsonOf } from './json.ts';
 import { shown } from './names.ts';
 import { Owners } from './owners.ts';
 import { bytesOf, type Entry, entriesOf, type Facts, factsOf, linkOf, loop } from './tree.ts';
-import { eachFile } from './volume.ts';
+import { eachFile, type Operand } from './volume.ts';
 
 export const ls: Command = {
   usage: 'ls [-laAR1hindtSr] ADDR…',
@@ -32,10 +40,9 @@ export const ls: Command = {
   async run(call) {
     const operands = call.expect(1);
     let first = true;
-    await eachFile(call, operands, async (img, path, text) => {
-      const listing = new Listing(call, img);
-      const headed = operands.length > 1 || call.has('recursive');
-      await listing.operand(path, text, headed, first);
+    await eachFile(call, operands, async (operand) => {
+      const listing = new Listing(call, operand);
+      await listing.list(operands.length > 1 || call.has('recursive'), first);
       first = false;
     });
     return undefined;
@@ -51,6 +58,7 @@ interface Row extends Entry {
 class Listing {
   readonly #call: Call;
   readonly #img: Ext4;
+  readonly #operand: Operand;
   readonly #owners: Owners;
   readonly #long: boolean;
   readonly #needFacts: boolean;
@@ -58,49 +66,51 @@ class Listing {
   readonly #seen = new Set<number>();
   #first = true;
 
-  constructor(call: Call, img: Ext4) {
+  constructor(call: Call, operand: Operand) {
     this.#call = call;
-    this.#img = img;
-    this.#owners = new Owners(img, call.has('numeric'));
+    this.#img = operand.img;
+    this.#operand = operand;
+    this.#owners = new Owners(operand.img, call.has('numeric'));
     this.#long = call.has('long') || call.has('numeric');
     const facts = ['inode', 'time', 'size', 'json'].some((name) => call.has(name));
     this.#needFacts = this.#long || facts || call.io.colour;
   }
 
-  /** One operand: a directory's names, or the file itself. */
-  async operand(path: string, text: string, headed: boolean, first: boolean): Promise<void> {
+  /** The names in a directory, or the file itself. */
+  async list(headed: boolean, first: boolean): Promise<void> {
+    const { path, text } = this.#operand;
     this.#first = first;
     const directory = this.#call.has('directory');
     const facts = await factsOf(this.#img, path, !directory && !this.#long);
     const inside = (facts.mode & 0o170000) === 0o040000 && !directory;
-    if (inside) return this.#directory(path, text, headed, facts.ino);
+    if (inside) return this.#directory(path, headed, facts.ino);
     const row = await this.#row({ name: text, path, type: '' });
     await this.#print([row], false);
   }
 
-  async #directory(path: string, text: string, headed: boolean, ino: number): Promise<void> {
+  async #directory(path: string, headed: boolean, ino: number): Promise<void> {
     await this.#call.io.breathe();
     this.#seen.add(ino);
     const rows = await this.#rows(path);
     if (headed && !this.#call.has('json')) {
-      await this.#call.io.out.line(`${this.#first ? '' : '\n'}${this.#shown(text)}:`);
+      const name = this.#shown(this.#operand.addressOf(path));
+      await this.#call.io.out.line(`${this.#first ? '' : '\n'}${name}:`);
     }
     this.#first = false;
     await this.#print(rows, this.#long);
     if (!this.#call.has('recursive')) return;
     for (const row of rows) {
-      if (row.type === 'd' && row.name !== '.' && row.name !== '..')
-        await this.#below(row, childAddress(text, path, row.path));
+      if (row.type === 'd' && row.name !== '.' && row.name !== '..') await this.#below(row);
     }
   }
 
-  async #below(row: Row, below: string): Promise<void> {
+  async #below(row: Row): Promise<void> {
     try {
       const { ino } = row.facts ?? (await factsOf(this.#img, row.path));
       if (this.#seen.has(ino)) throw loop(ino);
-      await this.#directory(row.path, below, true, ino);
+      await this.#directory(row.path, true, ino);
     } catch (error) {
-      await this.#call.complain(below, error);
+      await this.#operand.complain(row.path, error);
     }
   }
 
@@ -134,7 +144,7 @@ class Listing {
       }
       if (this.#long && row.type !== 'l') row.acl = await this.#hasAcl(entry.path);
     } catch (error) {
-      await this.#call.complain(entry.path, error);
+      await this.#operand.complain(entry.path, error);
     }
     return row;
   }
@@ -155,15 +165,13 @@ class Listing {
     if (this.#call.has('json')) return this.#printJson(rows);
     if (this.#long) return this.#printLong(rows, total);
     const { out } = this.#call.io;
-    const painted = rows.map((row) => this.#inode(row) + this.#name(row));
-    const plain = rows.map((row) => this.#inode(row) + this.#shown(row.name));
+    const digits = this.#call.has('inode') ? longest(rows.map(inodeOf)) : 0;
+    const inode = (row: Row) => (digits > 0 ? `${inodeOf(row).padStart(digits)} ` : '');
+    const painted = rows.map((row) => inode(row) + this.#name(row));
+    const plain = rows.map((row) => inode(row) + this.#shown(row.name));
     const wide = out.isTTY && !this.#call.has('one');
     const lines = wide ? columns(plain, painted, out.columns) : painted;
     for (const line of lines) await out.line(line);
-  }
-
-  #inode(row: Row): string {
-    return this.#call.has('inode') ? `${row.facts?.ino ?? '?'} ` : '';
   }
 
   #shown(name: string): string {
@@ -179,6 +187,7 @@ class Listing {
     if (total) await out.line(`total ${this.#size(totalBlocks(rows) * 512, 1024)}`);
     const cells = await Promise.all(rows.map((row) => this.#cells(row)));
     const inode = this.#call.has('inode') ? 1 : 0;
+    for (const column of [2, 3]) alignNumbers(cells, column + inode);
     // Sizes share their column with device numbers, each of which has a width of its own.
     const numbers = [1, 4, 5].map((column) => column + inode);
     if (inode) numbers.unshift(0);
@@ -188,7 +197,7 @@ class Listing {
   /** `major, minor` of devices, both columns aligned as GNU does, in the place of the size. */
   #joinDevices(cells: string[][], at: number): string[][] {
     const minors = cells.filter((row) => row[at].includes(','));
-    const wide = Math.max(0, ...minors.map((row) => row[at].split(', ')[1].length));
+    const wide = longest(minors.map((row) => row[at].split(', ')[1]));
     for (const row of minors) {
       const [major, minor] = row[at].split(', ');
       row[at] = `${major}, ${minor.padStart(wide)}`;
@@ -197,7 +206,7 @@ class Listing {
   }
 
   async #cells(row: Row): Promise<string[]> {
-    const inode = this.#call.has('inode') ? [String(row.facts?.ino ?? '?')] : [];
+    const inode = this.#call.has('inode') ? [inodeOf(row)] : [];
     const arrow = row.target === undefined ? '' : ` -> ${this.#shown(row.target)}`;
     const name = this.#name(row) + arrow;
     if (!row.facts) return [...inode, `${row.type || '?'}?????????`, '?', '?', '?', '?', '?', name];
@@ -227,6 +236,16 @@ class Listing {
 
   async #printJson(rows: Row[]): Promise<void> {
     for (const row of rows) await this.#call.io.out.line(JSON.stringify(jsonOf(row)));
+  }
+}
+
+const inodeOf = (row: Row): string => String(row.facts?.ino ?? '?');
+
+/** Owners without a name are numbers, which GNU sets to the right. */
+function alignNumbers(cells: string[][], column: number): void {
+  const wide = longest(cells.map((row) => row[column]));
+  for (const row of cells) {
+    if (/^\d+$/.test(row[column])) row[column] = row[column].padStart(wide);
   }
 }
 

@@ -130,7 +130,12 @@ class Tour {
 
   async #tree(img: Ext4): Promise<void> {
     await this.#heading('The tree', 'ext4 tree IMAGE:/');
-    await new Drawing(this.#call, img, { depth: 3, names: 6, indent: '   ' }).draw('/', '/');
+    await new Drawing(this.#call, img, {
+      depth: 3,
+      names: 6,
+      indent: '   ',
+      complain: (path, error) => this.#call.complain(path, error),
+    }).draw('/', '/');
   }
 
   async #largest(img: Ext4): Promise<Largest> {
@@ -148,7 +153,8 @@ class Tour {
     const limit = limited ? Math.min(LIMIT, Math.floor((bavail * bsize) / 2)) : undefined;
     const before = performance.now();
     const extractor = new Extractor(this.#call, img, { preserve: true, limit, special: false });
-    await extractor.tree('/', encodeName(this.#extracted()));
+    const complain = (path: string, error: unknown) => this.#call.complain(path, error);
+    await extractor.tree('/', encodeName(this.#extracted()), complain);
     const seconds = (performance.now() - before) / 1000;
     await extractor.progress.end();
     await this.#heading('Extracted', `ext4 cp -rp IMAGE:/ ${shown(this.#extracted())}`);

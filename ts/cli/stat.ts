@@ -15,7 +15,7 @@ export const stat: Command = {
   options: [{ name: 'dereference', short: 'L', help: 'follow a symbolic link' }, JSON_LINES],
   examples: ['ext4 stat disk.img:/etc/passwd', 'ext4 stat --json disk.img:/var | jq .mtime'],
   async run(call) {
-    await eachFile(call, call.expect(1), async (img, path, text) => {
+    await eachFile(call, call.expect(1), async ({ img, path, text }) => {
       const facts = await factsOf(img, path, call.has('dereference'));
       const link = modeText(facts.mode)[0] === 'l';
       const target = link ? await linkOf(img, path) : undefined;

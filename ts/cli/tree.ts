@@ -69,21 +69,31 @@ function instant(ns: bigint): Instant {
   return { sec: Number((ns - nsec) / BILLION), nsec: Number(nsec) };
 }
 
-/** The names in a directory, in the order of their bytes, without "." and "..". */
+/** The names in a directory, in the order of their bytes (as readdir gives them), without "." and "..". */
 export async function entriesOf(img: Ext4, path: string): Promise<Entry[]> {
-  const dirents = await img.promises.readdir(bytesOf(path), {
-    withFileTypes: true,
-    encoding: 'buffer',
-  });
-  const list: { raw: Buffer; entry: Entry }[] = [];
-  for (const dirent of dirents) {
-    const raw = dirent.name as unknown as Buffer;
-    const name = decodeName(raw);
-    const entry = { name, path: join(path, name), type: letterOf(dirent) };
-    if (entry.type === '?') entry.type = typeLetter((await factsOf(img, entry.path)).mode);
-    list.push({ raw, entry });
+  const at = bytesOf(path);
+  try {
+    const dirents = await img.promises.readdir(at, { withFileTypes: true, encoding: 'buffer' });
+    return dirents.map((dirent) => {
+      const name = decodeName(dirent.name as unknown as Uint8Array);
+      return { name, path: join(path, name), type: letterOf(dirent) };
+    });
+  } catch (error) {
+    // Where the entries have no types they come from the inodes, and a bad one must not hide the others.
+    const names = await img.promises.readdir(at, { encoding: 'buffer' });
+    if (names.length === 0) throw error;
+    const all = (names as unknown as Uint8Array[]).map(decodeName);
+    return Promise.all(all.map((name) => untyped(img, path, name)));
   }
-  return list.sort((a, b) => Buffer.compare(a.raw, b.raw)).map(({ entry }) => entry);
+}
+
+async function untyped(img: Ext4, dir: string, name: string): Promise<Entry> {
+  const path = join(dir, name);
+  try {
+    return { name, path, type: typeLetter((await factsOf(img, path)).mode) };
+  } catch {
+    return { name, path, type: '?' };
+  }
 }
 
 interface Kind {

@@ -1,12 +1,12 @@
 // `ext4 du` and `ext4 df`: space that trees take, each inode counted once, and what the file system has left.
 
 import type { Ext4 } from '../index.ts';
-import { childAddress, parseAddress } from './address.ts';
+import { parseAddress } from './address.ts';
 import { type Call, type Command, JSON_LINES } from './args.ts';
 import { humanSize, table } from './format.ts';
 import { shown } from './names.ts';
 import { walk } from './tree.ts';
-import { eachFile, withVolumes } from './volume.ts';
+import { eachFile, type Operand, withVolumes } from './volume.ts';
 
 export const du: Command = {
   usage: 'du [-shabk] [-d DEPTH] ADDR…',
@@ -23,25 +23,19 @@ export const du: Command = {
   examples: ['ext4 du -sh disk.img:/usr disk.img:/var'],
   async run(call) {
     const seen = new Map<Ext4, Set<number>>();
-    await eachFile(call, call.expect(1), async (img, path, text) => {
-      const inos = seen.get(img) ?? new Set();
-      seen.set(img, inos);
-      await addUp(call, img, path, text, inos);
+    await eachFile(call, call.expect(1), async (operand) => {
+      const inos = seen.get(operand.img) ?? new Set();
+      seen.set(operand.img, inos);
+      await addUp(call, operand, inos);
     });
     return undefined;
   },
 };
 
-async function addUp(
-  call: Call,
-  img: Ext4,
-  path: string,
-  text: string,
-  seen: Set<number>,
-): Promise<void> {
+async function addUp(call: Call, operand: Operand, seen: Set<number>): Promise<void> {
   const sums: number[] = [];
   const deepest = call.has('summarize') ? 0 : call.number('max-depth');
-  const complain = (where: string, error: unknown) => call.complain(where, error);
+  const { complain, img, path } = operand;
   for await (const visit of walk(img, call.io, path, { complain })) {
     const { depth, facts, type } = visit;
     if (!visit.leave) {
@@ -52,7 +46,7 @@ async function addUp(
       if (again && type !== 'd') continue;
     }
     if (type === 'd' && !visit.leave) continue;
-    const name = depth === 0 ? text : childAddress(text, path, visit.path);
+    const name = operand.addressOf(visit.path);
     const listed = depth === 0 || type === 'd' || call.has('all');
     if (listed && depth <= (deepest ?? depth)) await printSum(call, sums[depth], name);
     if (depth > 0) sums[depth - 1] += sums[depth];

@@ -4,7 +4,7 @@
 
 import type { BlockDevice } from '../block/device.ts';
 import type { Ext4, MountOptions } from '../index.ts';
-import { type Address, isUrl, parseAddress } from './address.ts';
+import { type Address, childAddress, isUrl, parseAddress } from './address.ts';
 import { type Call, isFatal } from './args.ts';
 import { BAD_IMAGE, Failure, UsageError } from './errors.ts';
 
@@ -115,18 +115,43 @@ async function openDevice(image: string, signal: AbortSignal): Promise<BlockDevi
   return openFile(image, { readOnly: true });
 }
 
+/** What an operand names, with the means to speak of what lies below it. */
+export class Operand {
+  readonly img: Ext4;
+  readonly path: string;
+  /** As it was written. */
+  readonly text: string;
+  readonly #call: Call;
+
+  constructor(call: Call, img: Ext4, { path, text }: Address) {
+    this.#call = call;
+    this.img = img;
+    this.path = path ?? '/';
+    this.text = text;
+  }
+
+  /** The address of a path in the image, written as the operand was. */
+  addressOf(path: string): string {
+    return path === this.path ? this.text : childAddress(this.text, this.path, path);
+  }
+
+  /** Says that a path could not be read; for walks. */
+  readonly complain = (path: string, error: unknown): Promise<void> =>
+    this.#call.complain(this.addressOf(path), error);
+}
+
 /** Calls `fn` for the file that each operand names; what fails is reported and the others still have their turn. */
 export async function eachFile(
   call: Call,
   operands: string[],
-  fn: (img: Ext4, path: string, text: string) => Promise<void>,
+  fn: (operand: Operand) => Promise<void>,
 ): Promise<void> {
   await withVolumes(call, async (volumes) => {
     for (const operand of operands) {
       try {
         const address = parseAddress(operand);
         const { img } = await volumes.volume(address);
-        await fn(img, address.path ?? '/', operand);
+        await fn(new Operand(call, img, address));
       } catch (error) {
         await call.complain(operand, error);
       }

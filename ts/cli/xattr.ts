@@ -22,7 +22,7 @@ With -d prints all as getfattr does: text in quotes, other bytes as 0x…; ACLs 
   ],
   async run(call) {
     const [address, name] = call.expect(1, 2);
-    await eachFile(call, [address], async (img, path, text) => {
+    await eachFile(call, [address], async ({ img, path, text }) => {
       if (name !== undefined) return call.io.out.bytes(await attributeOf(call, img, path, name));
       await list(call, img, path, text);
     });

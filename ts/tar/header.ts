@@ -35,7 +35,7 @@ export interface TarEntry {
   xattrs?: { name: Uint8Array; value: Uint8Array }[];
   /** More pax records, as they are (`SCHILY.acl.access`, `comment` …). */
   records?: { key: string; value: Uint8Array }[];
-  /** In order, not touching each other. Without it the file is stored whole. */
+  /** In order, not touching, in whole tar blocks but for the end of the file. Without it the file is stored whole. */
   segments?: TarSegment[];
 }
 
@@ -72,11 +72,24 @@ export function padding(len: number): number {
 /** The sparse map of format PAX 1.0: text in front of the data, padded to whole blocks; empty without segments. */
 export function sparseMap(entry: TarEntry): Uint8Array {
   if (!entry.segments) return new Uint8Array(0);
+  checkSegments(entry.segments, entry.size);
   const list = entry.segments.map(({ pos, len }) => `${pos}\n${len}\n`);
   const last = entry.segments.at(-1);
   if (!last || last.pos + last.len < entry.size) list.push(`${entry.size}\n0\n`);
   const text = ascii(`${list.length}\n${list.join('')}`);
   return concat([text, new Uint8Array(padding(text.length))]);
+}
+
+/** GNU tar begins each segment on a block of the archive: only the last one may end inside one. */
+function checkSegments(segments: TarSegment[], size: number): void {
+  let end = -1;
+  for (const { pos, len } of segments) {
+    const whole = pos % TAR_BLOCK === 0 && (len % TAR_BLOCK === 0 || pos + len === size);
+    if (!whole || pos <= end || len <= 0 || pos + len > size) {
+      throw new RangeError(`tar segment ${pos}+${len} of a file of ${size} bytes`);
+    }
+    end = pos + len;
+  }
 }
 
 /** Bytes of the member in the archive, the sparse map included, the padding at the end not. */
@@ -125,15 +138,20 @@ function splitLast(path: Uint8Array): { dir: Uint8Array; base: Uint8Array } {
 
 function paxRecords(entry: TarEntry, path: Uint8Array, size: number): Uint8Array[] {
   const records: Uint8Array[] = [];
+  let odd = false;
   const add = (key: string, value: Uint8Array | string) =>
     records.push(paxRecord(ascii(key), typeof value === 'string' ? ascii(value) : value));
+  const addName = (key: string, name: Uint8Array) => {
+    odd ||= !isUtf8(name);
+    add(key, name);
+  };
   if (entry.segments) {
     add('GNU.sparse.major', '1');
     add('GNU.sparse.minor', '0');
-    add('GNU.sparse.name', entry.path);
+    addName('GNU.sparse.name', entry.path);
     add('GNU.sparse.realsize', String(entry.size));
-  } else if (!splitName(path)) add('path', path);
-  if (entry.link && entry.link.length > 100) add('linkpath', entry.link);
+  } else if (!splitName(path)) addName('path', path);
+  if (entry.link && entry.link.length > 100) addName('linkpath', entry.link);
   if (size > maxOctal(12)) add('size', String(size));
   if (entry.uid > maxOctal(8)) add('uid', String(entry.uid));
   if (entry.gid > maxOctal(8)) add('gid', String(entry.gid));
@@ -143,9 +161,7 @@ function paxRecords(entry: TarEntry, path: Uint8Array, size: number): Uint8Array
   for (const { name, value } of entry.xattrs ?? []) {
     records.push(paxRecord(concat([ascii('SCHILY.xattr.'), escapeKey(name)]), value));
   }
-  if (records.length > 0 && ![path, entry.link].every((name) => !name || isUtf8(name))) {
-    records.unshift(paxRecord(ascii('hdrcharset'), ascii('BINARY')));
-  }
+  if (odd) records.unshift(paxRecord(ascii('hdrcharset'), ascii('BINARY')));
   return records;
 }
 

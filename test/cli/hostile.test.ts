@@ -1,0 +1,55 @@
+// Goal: no image, however damaged, makes a command print a stack, hang or leave the exit codes.
+// Method: every image of the oracles that is not clean, up to 8 MiB (all of them with DEEP), through info, ls, find,
+// xattr, tar and dump; what fails says so in single lines and exits 1 or 3.
+
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { expect, test } from 'vitest';
+import { DEEP, need, ORACLES } from '../need.ts';
+import { manifest } from '../oracle/images.ts';
+import { ext4, type Result, temporary } from './harness.ts';
+
+const LIMIT_MS = 20_000; // on a loaded machine; the promise of 5 s of processor time is tested elsewhere
+
+need.describe('damaged images', [need.oracles()], () => {
+  const dir = temporary();
+  const odd = manifest().filter(
+    ({ size, class: kind }) => kind !== 'clean' && (DEEP || size <= 8 << 20),
+  );
+
+  test.each(odd.map(({ name }) => name))('%s', { timeout: 8 * LIMIT_MS }, async (name) => {
+    const image = join(dir, name);
+    writeFileSync(image, gunzipSync(readFileSync(join(ORACLES, 'images', `${name}.gz`))));
+    for (const argv of [
+      ['info', image],
+      ['ls', '-laR', `${image}:/`],
+      ['find', `${image}:/`, '-name', '*', '-size', '+0'],
+      ['du', '-sh', `${image}:/`],
+      ['tar', '-c', `${image}:/`],
+      ['dump', image, 'group', '0'],
+      ['dump', image, 'inode', '8'],
+      ['journal', image],
+    ]) {
+      const began = performance.now();
+      const result = await ext4(...argv);
+      const what = `ext4 ${argv.join(' ')}`;
+      expect(performance.now() - began, what).toBeLessThan(LIMIT_MS);
+      expectHonest(result, what);
+    }
+    rmSync(image);
+  });
+});
+
+/** Exit code and messages belong together, and every message is one line of the promised form. */
+function expectHonest({ code, err }: Result, what: string): void {
+  expect([0, 1, 3], `${what}: ${err}`).toContain(code);
+  expect(err.includes('internal error'), `${what}: ${err}`).toBe(false);
+  const lines = err.split('\n').slice(0, -1);
+  expect(
+    lines.filter((line) => !line.startsWith('ext4: ')),
+    what,
+  ).toEqual([]);
+  if (code !== 0) expect(lines.length, `${what} says nothing`).toBeGreaterThan(0);
+  expect(/\n\s+at /.test(err), what).toBe(false);
+}
