@@ -161,7 +161,7 @@ need.describe('streams', [need.tool('mke2fs')], () => {
     test('that would write end with EROFS', async () => {
       const stream = ours.createWriteStream('/file');
       stream.write('data');
-      const error = await new Promise<void>((resolve) => stream.once('error', resolve));
+      const error = await new Promise<Error>((resolve) => stream.once('error', resolve));
       expect(error).toMatchObject({ code: 'EROFS', syscall: 'open', path: '/file' });
     });
 

@@ -6,6 +6,7 @@ import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
 import { readOptions } from './encoding.ts';
 import { incompatible, invalidValue, isDirectory } from './invalid.ts';
+import type { RenameOptions } from './nodetypes.ts';
 import { type Path, toPath } from './paths.ts';
 import { checkParent, type Refused, refuse } from './refusal.ts';
 import {
@@ -97,11 +98,6 @@ function* truncateWork(vfs: FileSystem, at: Path, len: unknown): Work<void> {
   } finally {
     yield* ask(vfs.close(fd), 'close');
   }
-}
-
-interface RenameOptions {
-  noReplace?: boolean;
-  exchange?: boolean;
 }
 
 export const rename: Operation = {

@@ -65,8 +65,15 @@ type PromiseNames =
   | 'constants'
   | 'watch';
 
+/** renameat2's flags, which node:fs leaves out: EEXIST rather than replace, or swap both. */
+export interface RenameOptions {
+  noReplace?: boolean;
+  exchange?: boolean;
+}
+
 /** What a mount shares with node:fs: callback and synchronous forms, streams, classes. */
 export type NodeFs = Pick<typeof nodefs, BothNames | SyncNames | OtherNames> & {
+  renameSync(oldPath: nodefs.PathLike, newPath: nodefs.PathLike, options: RenameOptions): void;
   readonly F_OK: 0;
   readonly R_OK: 4;
   readonly W_OK: 2;
@@ -75,5 +82,6 @@ export type NodeFs = Pick<typeof nodefs, BothNames | SyncNames | OtherNames> & {
 
 /** What a mount's `promises` shares with node:fs/promises. */
 export type NodePromises = Pick<typeof nodefs.promises, PromiseNames> & {
+  rename(oldPath: nodefs.PathLike, newPath: nodefs.PathLike, options: RenameOptions): Promise<void>;
   open(path: nodefs.PathLike, flags?: string | number, mode?: nodefs.Mode): Promise<FileHandle>;
 };
