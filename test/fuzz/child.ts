@@ -59,7 +59,7 @@ let bytes: Uint8Array;
 let layout: Layout;
 let watch = 1;
 
-process.once('message', (plan: Plan) => {
+process.on('message', (plan: Plan) => {
   run(plan).then((report) => process.send!(report));
 });
 

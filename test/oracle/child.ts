@@ -8,7 +8,7 @@ import { mount, mountSync } from '../../ts/index.ts';
 import type { Job, Outcome } from './child-process.ts';
 import { codeOf, dumpTree, promiseFace, type State, syncFace } from './state.ts';
 
-process.once('message', (job: Job) => {
+process.on('message', (job: Job) => {
   run(job).then((outcome) => process.send!(outcome));
 });
 
