@@ -46,7 +46,7 @@ function newCard(group: string): HTMLElement {
   const list = element('ul', '');
   list.id = `group-${group}`;
   card.append(element('h2', '', TITLES[group] ?? group), list);
-  $('groups').append(card);
+  $('cards').append(card);
   return list;
 }
 
