@@ -23,10 +23,14 @@ function next(ptr: usize, from: u32, to: u32, flip: u64): u32 {
   const end = base + (((to + shift + 63) >>> 6) << 3);
   let at = base + ((first >>> 6) << 3);
   let word = (load<u64>(at) ^ flip) & (ALL << (first & 63));
-  while (word === 0) {
+  if (word === 0) {
     at = skip(at + 8, end, flip);
+    // At most seven words more: the stretch is not all `flip`, or the bitmap ends.
+    for (; at < end; at += 8) {
+      word = load<u64>(at) ^ flip;
+      if (word !== 0) break;
+    }
     if (at >= end) return to;
-    word = load<u64>(at) ^ flip;
   }
   return min<u32>(((<u32>(at - base)) << 3) + <u32>ctz<u64>(word) - shift, to);
 }
@@ -34,21 +38,25 @@ function next(ptr: usize, from: u32, to: u32, flip: u64): u32 {
 /** Steps over stretches of 64 bytes that are all `flip`; what follows is a word that may not be. */
 function skip(at: usize, end: usize, flip: u64): usize {
   if (ASC_FEATURE_SIMD) {
-    const same = i64x2.splat(flip);
-    while (at + 64 <= end && !differs(at, same)) at += 64;
+    if (flip === 0) while (at + 64 <= end && !anySet(at)) at += 64;
+    else while (at + 64 <= end && !anyClear(at)) at += 64;
   } else {
-    while (at + 32 <= end && !differsWord(at, flip)) at += 32;
+    while (at + 32 <= end && !differs(at, flip)) at += 32;
   }
   return at;
 }
 
-function differs(at: usize, same: v128): bool {
-  const low = v128.or(v128.xor(v128.load(at), same), v128.xor(v128.load(at, 16), same));
-  const high = v128.or(v128.xor(v128.load(at, 32), same), v128.xor(v128.load(at, 48), same));
-  return v128.any_true(v128.or(low, high));
+function anySet(at: usize): bool {
+  const low = v128.or(v128.load(at), v128.load(at, 16));
+  return v128.any_true(v128.or(low, v128.or(v128.load(at, 32), v128.load(at, 48))));
 }
 
-function differsWord(at: usize, same: u64): bool {
+function anyClear(at: usize): bool {
+  const low = v128.and(v128.load(at), v128.load(at, 16));
+  return v128.any_true(v128.not(v128.and(low, v128.and(v128.load(at, 32), v128.load(at, 48)))));
+}
+
+function differs(at: usize, same: u64): bool {
   const low = (load<u64>(at) ^ same) | (load<u64>(at, 8) ^ same);
   return (low | (load<u64>(at, 16) ^ same) | (load<u64>(at, 24) ^ same)) !== 0;
 }

@@ -4,18 +4,18 @@
 // by as many bytes. Bytes are folded to the last 304, these by bits to the last 48, these go through the tables.
 // One call at a time uses the scratch of tables.ts. Measured: bench/kernels.mjs.
 
-import { CRC32C_SCRATCH, CRC32C_TABLES } from './tables';
+import { CRC32C_KEEP, CRC32C_SCRATCH, CRC32C_TABLES } from './tables';
 
 /** Below this the tables win, from FOLD_BYTES on folding bytes before bits. */
 const FOLD_BITS: u32 = 96;
 const FOLD_BYTES: u32 = 512;
-/** What the byte fold leaves: at least the largest delay, in whole vectors. */
-const KEEP: u32 = 304;
 /** Bytes folded before the scratch is used again from its start: it stays in the L1 cache. */
 const SLICE: u32 = 16384;
+/** What a byte fold leaves, at least the largest delay in whole vectors; and as many zeros before the stream. */
+const KEEP: u32 = CRC32C_KEEP;
 const STREAM: usize = CRC32C_SCRATCH + KEEP;
 /** The unfolded end of a byte fold, and of a bit fold. */
-const TAIL: usize = STREAM + SLICE + KEEP + 16;
+const TAIL: usize = STREAM + SLICE + 16;
 const LAST: usize = TAIL + KEEP + 16;
 
 /** The state after `len` bytes at `ptr`; no inversion in or out. */
@@ -29,30 +29,34 @@ export function crc32c(crc: u32, ptr: usize, len: u32): u32 {
 /** Tables only: what short input and the ends of folds take, and what bench/kernels.mjs compares folding with. */
 export function slice16(crc: u32, ptr: usize, len: u32): u32 {
   while (len >= 16) {
-    const first = load<u64>(ptr) ^ crc;
+    const first = load<u64>(ptr);
     const second = load<u64>(ptr, 8);
-    const a = <u32>first;
+    const a = <u32>first ^ crc;
     const b = <u32>(first >>> 32);
     const c = <u32>second;
     const d = <u32>(second >>> 32);
-    // The shifts leave each byte times four: the offset of its u32.
-    crc =
-      load<u32>((a << 2) & 1020, CRC32C_TABLES + 15360) ^
-      load<u32>((a >>> 6) & 1020, CRC32C_TABLES + 14336) ^
-      load<u32>((a >>> 14) & 1020, CRC32C_TABLES + 13312) ^
-      load<u32>((a >>> 22) & 1020, CRC32C_TABLES + 12288) ^
-      load<u32>((b << 2) & 1020, CRC32C_TABLES + 11264) ^
-      load<u32>((b >>> 6) & 1020, CRC32C_TABLES + 10240) ^
-      load<u32>((b >>> 14) & 1020, CRC32C_TABLES + 9216) ^
-      load<u32>((b >>> 22) & 1020, CRC32C_TABLES + 8192) ^
+    // The shifts leave each byte times four: the offset of its u32. What needs the state comes last and short.
+    const rest =
+      load<u32>((d << 2) & 1020, CRC32C_TABLES + 3072) ^
+      load<u32>((d >>> 6) & 1020, CRC32C_TABLES + 2048) ^
+      load<u32>((d >>> 14) & 1020, CRC32C_TABLES + 1024) ^
+      load<u32>((d >>> 22) & 1020, CRC32C_TABLES) ^
       load<u32>((c << 2) & 1020, CRC32C_TABLES + 7168) ^
       load<u32>((c >>> 6) & 1020, CRC32C_TABLES + 6144) ^
       load<u32>((c >>> 14) & 1020, CRC32C_TABLES + 5120) ^
       load<u32>((c >>> 22) & 1020, CRC32C_TABLES + 4096) ^
-      load<u32>((d << 2) & 1020, CRC32C_TABLES + 3072) ^
-      load<u32>((d >>> 6) & 1020, CRC32C_TABLES + 2048) ^
-      load<u32>((d >>> 14) & 1020, CRC32C_TABLES + 1024) ^
-      load<u32>((d >>> 22) & 1020, CRC32C_TABLES);
+      load<u32>((b << 2) & 1020, CRC32C_TABLES + 11264) ^
+      load<u32>((b >>> 6) & 1020, CRC32C_TABLES + 10240) ^
+      load<u32>((b >>> 14) & 1020, CRC32C_TABLES + 9216) ^
+      load<u32>((b >>> 22) & 1020, CRC32C_TABLES + 8192);
+    const low =
+      load<u32>((a << 2) & 1020, CRC32C_TABLES + 15360) ^
+      load<u32>((a >>> 6) & 1020, CRC32C_TABLES + 14336);
+    crc =
+      rest ^
+      low ^
+      (load<u32>((a >>> 14) & 1020, CRC32C_TABLES + 13312) ^
+        load<u32>((a >>> 22) & 1020, CRC32C_TABLES + 12288));
     ptr += 16;
     len -= 16;
   }
@@ -156,61 +160,48 @@ function wordTerms(w2: u64, w3: u64, w4: u64, w5: u64): u64 {
   return (w4 << 2) ^ (w4 << 34) ^ right ^ ((w2 << 26) ^ (w2 << 49) ^ (w2 << 55));
 }
 
-/** Folds by bytes all but the last 304 to 319, a slice of the input at a time; at least 512 bytes. */
+/** Folds by bytes all but the last 304 to 335, a slice of the input at a time; at least 512 bytes. */
 function foldBytes(crc: u32, ptr: usize, len: u32): u32 {
-  memory.fill(CRC32C_SCRATCH, 0, KEEP);
-  // Where only the delay of 290 bytes reaches it, and for the first four bytes.
-  store<u32>(STREAM - 290, crc);
   let left = (len - KEEP) & ~31;
   const rest = len - left;
+  const long = left > SLICE;
+  // The last byte now: a bad range traps here, and not later with something else than zeros before the stream.
+  if (long) load<u8>(ptr + len - 1);
   while (left > SLICE) {
-    foldRun(ptr, SLICE);
+    foldRun(crc, ptr, SLICE);
+    crc = 0;
     memory.copy(CRC32C_SCRATCH, CRC32C_SCRATCH + SLICE, KEEP);
     ptr += SLICE;
     left -= SLICE;
   }
-  // What is not folded adds nothing. Cleared before the run: a load soon after its store would wait for it.
-  memory.fill(STREAM + left, 0, KEEP + 16);
-  foldRun(ptr, left);
+  foldRun(crc, ptr, left);
   const tail = rest & ~15;
-  for (let at: u32 = 0; at < tail; at += 16) spread(ptr + left + at, STREAM + left + at, TAIL + at);
-  crc = ASC_FEATURE_SIMD ? foldBits(0, TAIL, tail) : foldWords(0, TAIL, tail);
+  if (ASC_FEATURE_SIMD) {
+    endVectors(ptr + left, STREAM + left - 290, tail);
+    crc = foldBits(0, TAIL, tail);
+  } else {
+    endWords(ptr + left, STREAM + left - 290, tail);
+    crc = foldWords(0, TAIL, tail);
+  }
+  if (long) memory.fill(CRC32C_SCRATCH, 0, KEEP);
   return slice16(crc, ptr + left + tail, rest & 15);
 }
 
-/** 16 bytes of input and the five delays of the stream at `at` to `out`. */
-function spread(ptr: usize, at: usize, out: usize): void {
-  if (ASC_FEATURE_SIMD) {
-    v128.store(out, v128.xor(delayed(ptr, at), v128.load(at - 290)));
-  } else {
-    store<u64>(out, delayedWord(ptr, at) ^ load<u64>(at - 290));
-    store<u64>(out, delayedWord(ptr + 8, at + 8) ^ load<u64>(at - 282), 8);
-  }
+/** Extends the stream by `len` bytes of input, a multiple of 32, the first four of them with `crc`. */
+function foldRun(crc: u32, ptr: usize, len: u32): void {
+  // Loads at the end of the stream reach up to 16 bytes behind it.
+  store<u64>(STREAM + len, 0);
+  store<u64>(STREAM + len, 0, 8);
+  if (ASC_FEATURE_SIMD) runVectors(crc, ptr, ptr + len);
+  else runWords(crc, ptr, ptr + len);
 }
 
-/** Input and all delays but the longest. */
-function delayed(ptr: usize, at: usize): v128 {
-  const near = v128.xor(v128.load(at - 177), v128.load(at - 183));
-  const far = v128.xor(v128.load(ptr), v128.load(at - 258));
-  return v128.xor(v128.xor(far, near), v128.load(at - 154));
-}
+// Delays from a base 290 bytes before, because constant offsets are unsigned: 258 is 32, 183 is 107, 177 is 113 and
+// 154 is 136. A step is 32 bytes because what it loads for the delay of 258 serves the next step for 290.
 
-function delayedWord(ptr: usize, at: usize): u64 {
-  const near = load<u64>(at - 177) ^ load<u64>(at - 183);
-  return load<u64>(ptr) ^ load<u64>(at - 258) ^ near ^ load<u64>(at - 154);
-}
-
-/** Extends the stream by `len` bytes of input, a multiple of 32. */
-function foldRun(ptr: usize, len: u32): void {
-  if (ASC_FEATURE_SIMD) runVectors(ptr, ptr + len);
-  else runWords(ptr, ptr + len);
-}
-
-/** A step is 32 bytes because 290 = 258 + 32: what one step loads for the delay of 258 serves the next for 290. */
-function runVectors(ptr: usize, end: usize): void {
-  // Loads take their delay as an unsigned constant offset, from a base 290 before.
+function runVectors(crc: u32, ptr: usize, end: usize): void {
   let base: usize = STREAM - 290;
-  let old0 = v128.load(base);
+  let old0 = v128.xor(v128.load(base), i32x4.replace_lane(i64x2.splat(0), 0, crc));
   let old1 = v128.load(base, 16);
   while (ptr < end) {
     const far0 = v128.load(base, 32);
@@ -228,16 +219,61 @@ function runVectors(ptr: usize, end: usize): void {
   }
 }
 
-function runWords(ptr: usize, end: usize): void {
+function runWords(crc: u32, ptr: usize, end: usize): void {
   let base: usize = STREAM - 290;
+  let first: u64 = crc;
   while (ptr < end) {
     for (let i: usize = 0; i < 32; i += 8) {
-      const near = load<u64>(base + i, 113) ^ load<u64>(base + i, 107);
+      const near = load<u64>(base + i, 113) ^ load<u64>(base + i, 107) ^ first;
       const far = load<u64>(base + i) ^ load<u64>(base + i, 32);
       const next = load<u64>(ptr + i) ^ far ^ near ^ load<u64>(base + i, 136);
       store<u64>(base + i, next, 290);
+      first = 0;
     }
     base += 32;
     ptr += 32;
   }
+}
+
+/** The last `len` bytes of input with what the stream adds to them, to TAIL: from each delay on there is no more. */
+function endVectors(ptr: usize, base: usize, len: u32): void {
+  let i: usize = 0;
+  for (; i < 160; i += 16) {
+    const near = v128.xor(midVector(base + i), v128.load(base + i, 136));
+    v128.store(TAIL + i, v128.xor(farVector(ptr + i, base + i), near));
+  }
+  for (; i < 192; i += 16) {
+    v128.store(TAIL + i, v128.xor(farVector(ptr + i, base + i), midVector(base + i)));
+  }
+  for (; i < 272; i += 16) v128.store(TAIL + i, farVector(ptr + i, base + i));
+  for (; i < 304; i += 16) v128.store(TAIL + i, v128.xor(v128.load(ptr + i), v128.load(base + i)));
+  for (; i < len; i += 16) v128.store(TAIL + i, v128.load(ptr + i));
+}
+
+function farVector(ptr: usize, base: usize): v128 {
+  return v128.xor(v128.load(ptr), v128.xor(v128.load(base), v128.load(base, 32)));
+}
+
+function midVector(base: usize): v128 {
+  return v128.xor(v128.load(base, 113), v128.load(base, 107));
+}
+
+function endWords(ptr: usize, base: usize, len: u32): void {
+  let i: usize = 0;
+  for (; i < 160; i += 8) {
+    const near = midWord(base + i) ^ load<u64>(base + i, 136);
+    store<u64>(TAIL + i, farWord(ptr + i, base + i) ^ near);
+  }
+  for (; i < 192; i += 8) store<u64>(TAIL + i, farWord(ptr + i, base + i) ^ midWord(base + i));
+  for (; i < 272; i += 8) store<u64>(TAIL + i, farWord(ptr + i, base + i));
+  for (; i < 304; i += 8) store<u64>(TAIL + i, load<u64>(ptr + i) ^ load<u64>(base + i));
+  for (; i < len; i += 8) store<u64>(TAIL + i, load<u64>(ptr + i));
+}
+
+function farWord(ptr: usize, base: usize): u64 {
+  return load<u64>(ptr) ^ load<u64>(base) ^ load<u64>(base, 32);
+}
+
+function midWord(base: usize): u64 {
+  return load<u64>(base, 113) ^ load<u64>(base, 107);
 }

@@ -117,12 +117,18 @@ function teaRounds(k0: u32, k1: u32, k2: u32, k3: u32): void {
   b += y;
 }
 
-function choose(x: u32, y: u32, z: u32): u32 {
-  return z ^ (x & (y ^ z));
+// MD4's three steps. The value that the step before has just made is `x`: it enters as late as it can.
+
+function choose(w: u32, x: u32, y: u32, z: u32, m: u32, bits: u32): u32 {
+  return rotl<u32>(w + m + (z ^ (x & (y ^ z))), bits);
 }
 
-function majority(x: u32, y: u32, z: u32): u32 {
-  return (x & y) + ((x ^ y) & z);
+function majority(w: u32, x: u32, y: u32, z: u32, m: u32, bits: u32): u32 {
+  return rotl<u32>(w + (m + MD4_K2) + (y & z) + (x & (y ^ z)), bits);
+}
+
+function parity(w: u32, x: u32, y: u32, z: u32, m: u32, bits: u32): u32 {
+  return rotl<u32>(w + (m + MD4_K3) + (x ^ (y ^ z)), bits);
 }
 
 function halfMd4(name: usize, nameLen: u32, signed: bool): void {
@@ -151,32 +157,32 @@ function md4Rounds(m0: u32, m1: u32, m2: u32, m3: u32, m4: u32, m5: u32, m6: u32
   let y = c;
   let z = d;
 
-  w = rotl<u32>(w + choose(x, y, z) + m0, 3);
-  z = rotl<u32>(z + choose(w, x, y) + m1, 7);
-  y = rotl<u32>(y + choose(z, w, x) + m2, 11);
-  x = rotl<u32>(x + choose(y, z, w) + m3, 19);
-  w = rotl<u32>(w + choose(x, y, z) + m4, 3);
-  z = rotl<u32>(z + choose(w, x, y) + m5, 7);
-  y = rotl<u32>(y + choose(z, w, x) + m6, 11);
-  x = rotl<u32>(x + choose(y, z, w) + m7, 19);
+  w = choose(w, x, y, z, m0, 3);
+  z = choose(z, w, x, y, m1, 7);
+  y = choose(y, z, w, x, m2, 11);
+  x = choose(x, y, z, w, m3, 19);
+  w = choose(w, x, y, z, m4, 3);
+  z = choose(z, w, x, y, m5, 7);
+  y = choose(y, z, w, x, m6, 11);
+  x = choose(x, y, z, w, m7, 19);
 
-  w = rotl<u32>(w + majority(x, y, z) + m1 + MD4_K2, 3);
-  z = rotl<u32>(z + majority(w, x, y) + m3 + MD4_K2, 5);
-  y = rotl<u32>(y + majority(z, w, x) + m5 + MD4_K2, 9);
-  x = rotl<u32>(x + majority(y, z, w) + m7 + MD4_K2, 13);
-  w = rotl<u32>(w + majority(x, y, z) + m0 + MD4_K2, 3);
-  z = rotl<u32>(z + majority(w, x, y) + m2 + MD4_K2, 5);
-  y = rotl<u32>(y + majority(z, w, x) + m4 + MD4_K2, 9);
-  x = rotl<u32>(x + majority(y, z, w) + m6 + MD4_K2, 13);
+  w = majority(w, x, y, z, m1, 3);
+  z = majority(z, w, x, y, m3, 5);
+  y = majority(y, z, w, x, m5, 9);
+  x = majority(x, y, z, w, m7, 13);
+  w = majority(w, x, y, z, m0, 3);
+  z = majority(z, w, x, y, m2, 5);
+  y = majority(y, z, w, x, m4, 9);
+  x = majority(x, y, z, w, m6, 13);
 
-  w = rotl<u32>(w + (x ^ y ^ z) + m3 + MD4_K3, 3);
-  z = rotl<u32>(z + (w ^ x ^ y) + m7 + MD4_K3, 9);
-  y = rotl<u32>(y + (z ^ w ^ x) + m2 + MD4_K3, 11);
-  x = rotl<u32>(x + (y ^ z ^ w) + m6 + MD4_K3, 15);
-  w = rotl<u32>(w + (x ^ y ^ z) + m1 + MD4_K3, 3);
-  z = rotl<u32>(z + (w ^ x ^ y) + m5 + MD4_K3, 9);
-  y = rotl<u32>(y + (z ^ w ^ x) + m0 + MD4_K3, 11);
-  x = rotl<u32>(x + (y ^ z ^ w) + m4 + MD4_K3, 15);
+  w = parity(w, x, y, z, m3, 3);
+  z = parity(z, w, x, y, m7, 9);
+  y = parity(y, z, w, x, m2, 11);
+  x = parity(x, y, z, w, m6, 15);
+  w = parity(w, x, y, z, m1, 3);
+  z = parity(z, w, x, y, m5, 9);
+  y = parity(y, z, w, x, m0, 11);
+  x = parity(x, y, z, w, m4, 15);
 
   a += w;
   b += x;

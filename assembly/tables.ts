@@ -7,8 +7,10 @@ import { ABI_TABLES } from './abi';
 export const CRC32C_TABLES: usize = ABI_TABLES;
 /** 256 u16. */
 export const CRC16_TABLE: usize = ABI_TABLES + 16384;
-/** Scratch of crc32c, 17 KiB. Half a page off, so that page-aligned input and scratch do not alias in the L1 cache. */
+/** Scratch of crc32c, 17 KiB; the first CRC32C_KEEP bytes are zero between calls. Half a page off, so that
+ *  page-aligned input and scratch do not alias in the L1 cache. */
 export const CRC32C_SCRATCH: usize = 0x5800;
+export const CRC32C_KEEP: u32 = 304;
 
 const CRC32C_POLY: u32 = 0x82f63b78;
 const CRC16_POLY: u32 = 0xa001;
@@ -20,6 +22,7 @@ function step8(state: u32, poly: u32): u32 {
 }
 
 export function initTables(): void {
+  memory.fill(CRC32C_SCRATCH, 0, CRC32C_KEEP);
   for (let i: u32 = 0; i < 256; i++) {
     store<u16>(CRC16_TABLE + (i << 1), <u16>step8(i, CRC16_POLY));
     let crc = i;

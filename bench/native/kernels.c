@@ -237,8 +237,8 @@ static u32 run(const char *name, u32 count, u32 a, u32 b, u32 c, u32 d)
 	case 'c' << 8 | 'o': LOOP((memcpy(mem + a, mem + b, c), 0));
 	case 'n' << 8 | 'e': LOOP(next_set(mem + a, b, c));
 	case 'r' << 8 | 'u': LOOP(runs(mem + a, b, mem + c));
-	// The blocks to look up are the 4096 words at b.
-	case 'l' << 8 | 'o': LOOP(lookup(mem + a, get32(mem + b + 4 * (i & 4095)), mem + c));
+	// The blocks to look up are the 65536 words at b.
+	case 'l' << 8 | 'o': LOOP(lookup(mem + a, get32(mem + b + 4 * (i & 65535)), mem + c));
 	case 'd' << 8 | 'i': LOOP(find(mem + a, b, mem + c, d));
 	case 'm' << 8 | 'd': LOOP(half_md4(mem + a, b, mem + c));
 	default:
