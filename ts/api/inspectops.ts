@@ -4,9 +4,10 @@
 import type { Ext4Error } from '../errno.ts';
 import type { StatRecord } from '../ext4/stat.ts';
 import type { StatfsRecord } from '../ext4/statfs.ts';
+import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
 import { decodeName, type EncodingOptions, readOptions } from './encoding.ts';
-import { type Path, resolveText, toPath } from './paths.ts';
+import { resolveText, toPath } from './paths.ts';
 import { type BigIntStats, StatFs, type Stats, statsOf } from './stats.ts';
 import { checkFd, checkInteger } from './validate.ts';
 import { ask, type Call, type Operation, type Work } from './work.ts';
@@ -27,31 +28,20 @@ export const access: Operation = {
   },
 };
 
-/** True or false; what cannot be a path does not exist. Only an asynchronous mount asked synchronously throws. */
+/** True or false; what cannot be a path does not exist. */
 export const exists: Operation = {
   arity: 1,
-  begin({ vfs, form }: Call, path: unknown) {
-    let at: Path;
-    try {
-      at = toPath(path);
-    } catch {
-      return nowhere();
-    }
-    const asked = ask(vfs.access(at.given, constants.F_OK), 'access', at.text);
-    return existsWork(asked, form === 'sync' && !vfs.sync);
+  begin({ vfs }: Call, path: unknown) {
+    return existsWork(vfs, path);
   },
 };
 
-function* nowhere(): Work<boolean> {
-  return false;
-}
-
-function* existsWork(asked: Work<void>, impossible: boolean): Work<boolean> {
+function* existsWork(vfs: FileSystem, path: unknown): Work<boolean> {
   try {
-    yield* asked;
+    const at = toPath(path);
+    yield* ask(vfs.access(at.given, constants.F_OK), 'access', at.text);
     return true;
-  } catch (error) {
-    if (impossible) throw error;
+  } catch {
     return false;
   }
 }

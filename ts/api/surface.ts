@@ -19,7 +19,7 @@ import {
   type StreamOptions,
   webStream,
 } from './streams.ts';
-import { makeReadSync, makeStatSync, makeViewSync } from './syncops.ts';
+import { makeExistsSync, makeReadSync, makeStatSync, makeViewSync } from './syncops.ts';
 import { checkFunction } from './validate.ts';
 import { FSWatcher, watch, watchAll } from './watcher.ts';
 import {
@@ -171,7 +171,7 @@ function addExceptions(
   const native = inspect.realpathNative;
   Object.assign(own.realpath, { native: callbackForm(calls.callback, 'native', native) });
   Object.assign(own.realpathSync, { native: syncForm(calls.sync, 'native', native) });
-  own.existsSync = syncForm(calls.sync, 'exists', inspect.exists);
+  own.existsSync = makeExistsSync(vfs) as AnyFunction;
   own.exists = existsForm(promiseForm(calls.promise, 'exists', inspect.exists) as AnyFunction);
 }
 

@@ -1,4 +1,4 @@
-// The hot synchronous calls, written without work or closures: readSync, statSync and lstatSync, viewSync. The common
+// The hot synchronous calls, written without work or closures: readSync, statSync and lstatSync, existsSync, viewSync. The common
 // call (plain numbers, a byte array, a string) goes straight to the core; any other shape takes the way of the
 // operation of that name. Tests are inlined by hand: a helper costs more than they do.
 
@@ -91,6 +91,20 @@ export function makeStatSync(vfs: FileSystem, syscall: 'stat' | 'lstat'): AnySyn
     }
   };
   return shaped(statSync, `${syscall}Sync`, 2);
+}
+
+/** fs.existsSync of one mount: whether a stat finds something. Only an asynchronous mount throws. */
+export function makeExistsSync(vfs: FileSystem): AnySync {
+  const existsSync = (path: unknown): boolean => {
+    try {
+      vfs.statSync(toPath(path).given, true);
+      return true;
+    } catch (error) {
+      if (vfs.sync) return false;
+      throw nameError(error, { syscall: 'access' });
+    }
+  };
+  return shaped(existsSync, 'existsSync', 1);
 }
 
 /** fs.viewSync of one mount; `otherwise` serves what is not (fd, pos, len). */
