@@ -79,27 +79,47 @@ export function bitmapRuns(ptr: usize, from: u32, to: u32, out: usize, max: u32)
     if (at === end - 8) mask &= ALL >>> ((0 - last) & 63);
     const word = load<u64>(at) & mask;
     mask = ALL;
-    let edges = word ^ ((word << 1) | (open & 1));
+    const edges = word ^ ((word << 1) | (open & 1));
     if (edges === 0) {
       // What skip passes over lies in the open run, or in the gap: bits from `to` on do not matter.
       at = skip(at + 8, end, open);
       continue;
     }
     open = <u64>(<i64>word >> 63);
-    const n = ((<u32>(at - base)) << 3) - shift;
+    edge = putEdges(edge, full, edges, ((<u32>(at - base)) << 3) - shift);
+    if (edge === full) return lengths(out, full);
     at += 8;
-    do {
-      store<u32>(edge, n + <u32>ctz<u64>(edges));
-      edge += 4;
-      if (edge === full) return lengths(out, full);
-      edges &= edges - 1;
-    } while (edges !== 0);
   }
   if (open !== 0) {
     store<u32>(edge, to);
     edge += 4;
   }
   return lengths(out, edge);
+}
+
+/** Writes the places of `edges`, counted from `n`, as far as they fit; where there is room four at a time, the last
+ *  ones in vain: how many there are is harder to guess than to overrun. */
+function putEdges(edge: usize, full: usize, edges: u64, n: u32): usize {
+  const to = edge + ((<usize>popcnt<u64>(edges)) << 2);
+  if (to + 12 <= full) {
+    for (; edge < to; edge += 16) {
+      store<u32>(edge, n + <u32>ctz<u64>(edges));
+      edges &= edges - 1;
+      store<u32>(edge, n + <u32>ctz<u64>(edges), 4);
+      edges &= edges - 1;
+      store<u32>(edge, n + <u32>ctz<u64>(edges), 8);
+      edges &= edges - 1;
+      store<u32>(edge, n + <u32>ctz<u64>(edges), 12);
+      edges &= edges - 1;
+    }
+    return to;
+  }
+  const last = min<usize>(to, full);
+  for (; edge < last; edge += 4) {
+    store<u32>(edge, n + <u32>ctz<u64>(edges));
+    edges &= edges - 1;
+  }
+  return edge;
 }
 
 /** Turns (start, end) pairs in [out, to) into (start, length). Returns how many pairs. */

@@ -1,6 +1,7 @@
 // The kernels against their targets: native C (gcc -O3 -march=native, a process of its own), JavaScript loops, and
 // npm packages that do the same. A line passes when its best slices reach the target; the ratio of the median slices
-// stands beside. Exits 1 when a line fails, 2 when there is no build. `--quick`: fewer rounds, no benny report.
+// stands beside. `--quick`: fewer rounds, no benny report. `--gate`: exits 1 when a line fails. What a slower or busier
+// machine changes is the line's truth there, not an error; wrong results are one, and a missing build.
 
 import { closeSync, existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,6 +18,7 @@ v8.setFlagsFromString('--no-liftoff');
 const ROOT = join(import.meta.dirname, '..');
 const IMAGE = join(ROOT, 'build/bench-memory');
 const quick = process.argv.includes('--quick');
+const gate = process.argv.includes('--gate');
 const rounds = quick ? 61 : 301;
 
 // Where things lie in the memory that both WebAssembly and C work on.
@@ -28,6 +30,7 @@ const LATE = 0x16400; // 4096 bits, the last one set
 const BUSY = 0x17000; // 32768 bits, nine in ten set
 const NAME = 0x18000;
 const SEED = 0x18100;
+const LAST = 0x18200; // the name of the last entry of DIR
 const NOISE = 0x20000; // 64 KiB
 const OUT = 0x40000;
 const FROM = 0x100000; // 2 MiB
@@ -240,8 +243,7 @@ function bitmapLines() {
 function lookupLines() {
   const pick = (i) => u32[(PICKS >> 2) + (i & 65535)];
   const name = entryName(169);
-  u8.set(name, OUT);
-  const NAME_LAST = OUT;
+  u8.set(name, LAST);
   return [
     {
       title: 'extent look-up, 340 entries',
@@ -263,7 +265,7 @@ function lookupLines() {
     {
       title: 'find the last of 170 names',
       subjects: [
-        as(() => kernels.dirFind(DIR, 4096, NAME_LAST, 15)),
+        as(() => kernels.dirFind(DIR, 4096, LAST, 15)),
         c('dir', DIR, 4096, DIR + 24 * 169 + 8, 15),
         ts(() => loops.find(DIR, 4096, name)),
       ],
@@ -272,7 +274,7 @@ function lookupLines() {
     {
       title: 'half-MD4, 255 bytes',
       subjects: [
-        as(() => kernels.dirHash(4, NAME, 255, SEED, OUT + 64)),
+        as(() => kernels.dirHash(4, NAME, 255, SEED, OUT + 64) + u32[(OUT + 64) >> 2]),
         c('md4', NAME, 255, SEED),
       ],
       targets: { [C]: 0.8 },
@@ -322,11 +324,23 @@ function report({ title, targets, atMost }, times) {
   }
 }
 
+/** The kernel, C and JavaScript must agree before their speeds mean anything. */
+async function agree({ title }, subjects) {
+  const results = new Map();
+  for (const { name, fn, once } of subjects) {
+    if ([AS, C, TS].includes(name)) results.set(name, (fn ? fn(0) : await once()) >>> 0);
+  }
+  if (new Set(results.values()).size > 1) {
+    throw new Error(`${title}: ${[...results].map((one) => one.join(' gives ')).join(', ')}`);
+  }
+}
+
 for (const line of lines) {
   const subjects = line.subjects.filter(Boolean);
+  await agree(line, subjects);
   report(line, await race(subjects, { rounds }));
   if (!quick) await bennySuite(line.title, subjects);
 }
 native?.stop();
 console.log(failed === 0 ? 'all targets met' : `${failed} targets missed`);
-process.exitCode = failed === 0 ? 0 : 1;
+if (gate && failed > 0) process.exitCode = 1;

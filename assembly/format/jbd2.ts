@@ -78,7 +78,7 @@ export const H_CHKSUM: u32 = 0x10; // be32[8]
 export const H_COMMIT_SEC: u32 = 0x30; // be64
 export const H_COMMIT_NSEC: u32 = 0x38; // be32
 export const JBD2_COMMIT_HEADER_SIZE: u32 = 0x3c;
-export const JBD2_CRC32_CHKSUM: u32 = 1; // v1: CRC-32, most significant bit first, over the blocks of the transaction
+export const JBD2_CRC32_CHKSUM: u32 = 1; // v1: CRC-32, top bit first, over the transaction's blocks
 export const JBD2_CRC32_CHKSUM_SIZE: u32 = 4;
 
 // Fast-commit records: le16 tag, le16 length, value. The area is the last JS_NUM_FC_BLKS journal blocks less the

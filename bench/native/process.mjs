@@ -37,7 +37,8 @@ class Native {
 
   /** A subject that runs the kernel `name` with these arguments. */
   subject(title, name, ...args) {
-    return { name: title, run: async (count) => (await this.#ask(name, count, args))[0] };
+    const run = async (count) => (await this.#ask(name, count, args))[0];
+    return { name: title, run, once: () => this.call(name, ...args) };
   }
 
   async #ask(name, count, args) {
