@@ -30,14 +30,13 @@ export class Cache {
   turn = 0;
   held: Slot[] = [];
   evictions = 0;
-  /** Views on whole 4 KiB pages, made once each: a view costs as much as the copy it is for. */
-  readonly #pages: (Uint8Array | undefined)[];
+  readonly #memory: ArrayBufferLike;
 
   constructor(kernels: Kernels, blockSize: number, blocks: number, bytes: number) {
     this.kernels = kernels;
     this.blockSize = blockSize;
     this.blocks = blocks;
-    this.#pages = new Array(Math.floor(bytes / 4096)).fill(undefined);
+    this.#memory = kernels.u8.buffer;
     this.arena = new Arena(kernels, blockSize, bytes);
   }
 
@@ -136,14 +135,10 @@ export class Cache {
     return this.kernels.u8.subarray(slot.ptr, slot.ptr + slot.n * this.blockSize);
   }
 
-  /** The view on the 4 KiB page at an aligned address; the same object every time. */
-  page(ptr: number): Uint8Array {
-    const at = ptr / 4096;
-    const known = this.#pages[at];
-    if (known !== undefined) return known;
-    const view = this.kernels.u8.subarray(ptr, ptr + 4096);
-    this.#pages[at] = view;
-    return view;
+  /** A view on [ptr, ptr + n). Made anew: keeping one a page costs the processor's cache more than making it (bench
+   *  read: random 4 KiB). */
+  view(ptr: number, n: number): Uint8Array {
+    return new Uint8Array(this.#memory, ptr, n);
   }
 
   /** Sets the uptodate bits of blocks [from, from + n) of a folio. */

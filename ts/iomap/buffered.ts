@@ -60,7 +60,7 @@ export function bufferedRead(cache: Cache, r: ReadRequest): void {
   }
 }
 
-/** Copies [off, off + n) of an up to date folio. A whole aligned page goes through its ready view. */
+/** Copies [off, off + n) of an up to date folio. */
 export function copyOut(
   cache: Cache,
   folio: Folio,
@@ -70,12 +70,7 @@ export function copyOut(
   at: number,
 ): void {
   folio.referenced = true;
-  const ptr = folio.ptr + off;
-  const view =
-    n === MIN_FOLIO && ptr % MIN_FOLIO === 0
-      ? cache.page(ptr)
-      : cache.kernels.u8.subarray(ptr, ptr + n);
-  into.set(view, at);
+  into.set(cache.view(folio.ptr + off, n), at);
 }
 
 /** Asks before touching: throws Missing when any block of the request is not there. */

@@ -2,7 +2,6 @@
 
 import type { Cache } from '../cache/cache.ts';
 import type { Folio } from '../cache/folio.ts';
-import { MIN_FOLIO } from './buffered.ts';
 import type { IomapFile } from './iter.ts';
 
 export interface Pinned {
@@ -22,17 +21,12 @@ export function pinFolios(cache: Cache, file: IomapFile, pos: number, len: numbe
     const off = at - folio.lblk * blockSize;
     const n = Math.min(folio.n * blockSize - off, end - at);
     pinned.folios.push(folio);
-    pinned.segments.push(viewOf(cache, folio.ptr + off, n));
+    pinned.segments.push(cache.view(folio.ptr + off, n));
     pinned.ptrs.push(folio.ptr + off);
     at += n;
   }
   for (const folio of pinned.folios) pin(folio);
   return pinned;
-}
-
-function viewOf(cache: Cache, ptr: number, n: number): Uint8Array {
-  if (n === MIN_FOLIO && ptr % MIN_FOLIO === 0) return cache.page(ptr);
-  return cache.kernels.u8.subarray(ptr, ptr + n);
 }
 
 export function pin(folio: Folio): void {
