@@ -33,9 +33,8 @@ export function makeReadSync(vfs: FileSystem): AnySync {
       isPlain(fd, offset, length, position) &&
       offset + length <= buffer.length
     ) {
-      const into = length === buffer.length ? buffer : buffer.subarray(offset, offset + length);
       try {
-        return vfs.readSync(fd, into, position);
+        return vfs.readSync(fd, buffer, offset, length, position);
       } catch (error) {
         throw nameError(error, READ);
       }
@@ -72,7 +71,7 @@ function readSlowly(
   const { into, pos } = planRead(buffer, offset, length, position);
   if (into === null) return 0;
   try {
-    return vfs.readSync(file, into, pos);
+    return vfs.readSync(file, into, 0, into.length, pos);
   } catch (error) {
     throw nameError(error, READ);
   }

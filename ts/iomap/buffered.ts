@@ -3,7 +3,7 @@
 
 import type { ReadRange } from '../block/device.ts';
 import type { Cache } from '../cache/cache.ts';
-import type { Folio } from '../cache/folio.ts';
+import type { FileFolios, Folio } from '../cache/folio.ts';
 import { type FolioRange, missing } from '../cache/missing.ts';
 import { IOMAP_MAPPED, type IomapFile, type IomapOps, mappings } from './iter.ts';
 
@@ -36,6 +36,24 @@ export interface ReadRequest {
   len: number;
   ahead: Readahead;
   fill: FillFolios | null;
+}
+
+/** Copies [pos, pos + len) when one folio that is up to date holds all of it; else false, and nothing was done. */
+export function copyCached(
+  cache: Cache,
+  folios: FileFolios,
+  into: Uint8Array,
+  at: number,
+  pos: number,
+  len: number,
+): boolean {
+  const { blockSize } = cache;
+  const folio = folios.find(Math.floor(pos / blockSize));
+  if (folio === undefined || !folio.uptodate) return false;
+  const off = pos - folio.lblk * blockSize;
+  if (off + len > folio.n * blockSize) return false;
+  copyOut(cache, folio, off, len, into, at);
+  return true;
 }
 
 /** Copies the whole request. Throws Missing, with all that is not there named at once. */

@@ -27,6 +27,8 @@ export interface OpenFile {
   flags: number;
   pos: number;
   ahead: Readahead;
+  /** Whether it is read through the page cache: a regular file, open for reading, that is neither DAX nor inline. */
+  cached: boolean;
   /** Reused for each read. */
   request: ReadRequest;
 }
@@ -50,7 +52,10 @@ export class Files {
       ahead,
       fill: null,
     };
-    const file = { fd: index + FIRST_FD, inode, flags, pos: 0, ahead, request };
+    const { path } = inode;
+    const cached =
+      inode.isFile && path !== 'dax' && path !== 'inline' && (flags & O_ACCMODE) !== O_WRONLY;
+    const file = { fd: index + FIRST_FD, inode, flags, pos: 0, ahead, cached, request };
     this.#open[index] = file;
     this.count++;
     inode.users++;

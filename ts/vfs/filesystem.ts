@@ -16,7 +16,7 @@ import { type StatfsRecord, statfs } from '../ext4/statfs.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { getXattr, listXattrs } from '../ext4/xattr.ts';
 import { commit, type Flow, step, writeBack } from '../flow.ts';
-import { bufferedRead, type ReadRequest } from '../iomap/buffered.ts';
+import { bufferedRead, copyCached, type ReadRequest } from '../iomap/buffered.ts';
 import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
 import type { Trace } from '../trace.ts';
 import * as O from './file.ts';
@@ -201,22 +201,25 @@ export class FileSystem {
     return len;
   }
 
-  /** As read() inside the call; cached bytes go straight from their folio to `into`. */
-  readSync(fd: number, into: Uint8Array, pos: number | null): number {
+  /** As read() inside the call, to `length` bytes of `into` from `at` on; cached bytes go straight from their folio. */
+  readSync(fd: number, into: Uint8Array, at: number, length: number, pos: number | null): number {
     const file = this.#files.get(fd);
-    const { inode, request } = file;
-    const { fill } = this.vol.cache;
-    const cached = inode.path !== 'dax' && inode.path !== 'inline';
-    if (fill === null || !cached || !inode.isFile || (file.flags & O.O_ACCMODE) === O.O_WRONLY) {
-      return this.runSync(this.read(fd, into, pos));
+    const { cache } = this.vol;
+    if (!file.cached || cache.fill === null) {
+      const part = length === into.length ? into : into.subarray(at, at + length);
+      return this.runSync(this.read(fd, part, pos));
     }
     const from = pos ?? file.pos;
-    const len = Math.min(into.length, inode.size - from);
+    const len = Math.min(length, file.inode.size - from);
     if (!(len > 0)) return 0;
-    request.into = into;
-    request.pos = from;
-    request.len = len;
-    bufferedRead(this.vol.cache, request);
+    if (!copyCached(cache, file.inode.folios, into, at, from, len)) {
+      const { request } = file;
+      request.into = into;
+      request.at = at;
+      request.pos = from;
+      request.len = len;
+      bufferedRead(cache, request);
+    }
     if (pos === null) file.pos = from + len;
     return len;
   }
