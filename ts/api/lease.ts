@@ -9,21 +9,30 @@ import { checkBytes } from './validate.ts';
 export class View {
   /** The whole range, or null when it cannot be made contiguous: then see `segments`. */
   readonly bytes: Uint8Array | null;
-  readonly segments: readonly Uint8Array[];
-  /** Whether the bytes are the cache's own (or the image's), not a copy. */
-  readonly zeroCopy: boolean;
-  /** The linear memory that holds the bytes, and their addresses in it: for workers with kernels of their own. */
-  readonly memory: WebAssembly.Memory;
-  readonly ptrs: readonly number[];
   readonly #lease: Lease;
 
   constructor(lease: Lease) {
-    this.#lease = lease;
     this.bytes = lease.bytes;
-    this.segments = lease.segments;
-    this.zeroCopy = lease.zeroCopy;
-    this.memory = lease.memory;
-    this.ptrs = lease.ptrs;
+    this.#lease = lease;
+  }
+
+  get segments(): readonly Uint8Array[] {
+    return this.#lease.segments;
+  }
+
+  /** Whether the bytes are the cache's own (or the image's), not a copy. */
+  get zeroCopy(): boolean {
+    return this.#lease.zeroCopy;
+  }
+
+  /** The linear memory that holds the bytes: for workers with kernels of their own. */
+  get memory(): WebAssembly.Memory {
+    return this.#lease.memory;
+  }
+
+  /** Addresses of the segments in it; empty when they are a copy. */
+  get ptrs(): readonly number[] {
+    return this.#lease.ptrs;
   }
 
   /** Bytes of the view. */

@@ -281,8 +281,15 @@ export class FileSystem {
 
   /** As view() inside the call; a range in one cached folio costs no device call. */
   viewSync(fd: number, pos: number, len: number, write: boolean): Lease {
-    const { inode } = this.#files.get(fd);
-    if (!write && pos >= 0 && len > 0 && pos + len <= inode.size && this.vol.cache.fill !== null) {
+    const { cached, inode } = this.#files.get(fd);
+    if (
+      cached &&
+      !write &&
+      pos >= 0 &&
+      len > 0 &&
+      pos + len <= inode.size &&
+      this.vol.cache.fill !== null
+    ) {
       const found = leaseCached(inode, pos, len);
       if (found !== null) return found;
     }

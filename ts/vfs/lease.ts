@@ -1,6 +1,7 @@
 // Leases: zero-copy views of a file's bytes, pinned until released. A range in one folio is one view; a range over
 // several is put into one folio of its own when that can be had, else it comes in segments.
 
+import type { Folio } from '../cache/folio.ts';
 import { missing } from '../cache/missing.ts';
 import { Ext4Error } from '../errno.ts';
 import { readInline } from '../ext4/inline.ts';
@@ -9,57 +10,78 @@ import { daxView } from '../ext4/path/dax.ts';
 import { readPath } from '../ext4/path/read.ts';
 import { type Flow, step } from '../flow.ts';
 import { newReadahead } from '../iomap/buffered.ts';
-import { dropRange, type Pinned, pinFolios, unpin } from '../iomap/fault.ts';
+import { dropRange, type Pinned, pin, pinFolios, unpin } from '../iomap/fault.ts';
 
-/** A view of [pos, pos + len) of a file. `bytes` is null when the range lies in several segments. */
+/** Bytes of a file that stay where they are until release(). */
 export class Lease {
+  readonly inode: Inode;
+  /** The whole range, or null when it lies in several segments. */
   readonly bytes: Uint8Array | null;
-  readonly segments: Uint8Array[];
   /** True when the bytes are the cache's or the image's own. */
   readonly zeroCopy: boolean;
-  readonly memory: WebAssembly.Memory;
-  /** Addresses of the segments in `memory`; empty when the bytes are a copy. */
-  readonly ptrs: number[];
-  readonly inode: Inode;
-  #pinned: Pinned | null;
+  /** The one folio that holds all of it, or what else is pinned. */
+  readonly #folio: Folio | null;
+  readonly #pinned: Pinned | null;
+  #released = false;
 
-  constructor(inode: Inode, segments: Uint8Array[], ptrs: number[], pinned: Pinned | null) {
+  constructor(
+    inode: Inode,
+    bytes: Uint8Array | null,
+    zeroCopy: boolean,
+    folio: Folio | null,
+    pinned: Pinned | null,
+  ) {
     this.inode = inode;
-    this.bytes = segments.length === 1 ? segments[0] : null;
-    this.segments = segments;
-    this.ptrs = ptrs;
-    this.zeroCopy = ptrs.length > 0;
-    this.memory =
-      pinned === null && this.zeroCopy
-        ? inode.vol.device.direct!.memory
-        : inode.vol.cache.kernels.memory;
+    this.bytes = bytes;
+    this.zeroCopy = zeroCopy;
+    this.#folio = folio;
     this.#pinned = pinned;
     inode.users++;
     inode.vol.leases++;
   }
 
+  get segments(): Uint8Array[] {
+    return this.bytes === null ? (this.#pinned as Pinned).segments : [this.bytes];
+  }
+
+  /** Addresses of the segments in `memory`; empty when the bytes are a copy. */
+  get ptrs(): number[] {
+    return this.zeroCopy ? this.segments.map((part) => part.byteOffset) : [];
+  }
+
+  get memory(): WebAssembly.Memory {
+    const { vol } = this.inode;
+    const direct = this.zeroCopy && this.inode.path === 'dax' ? vol.device.direct : undefined;
+    return (direct ?? vol.cache.kernels).memory;
+  }
+
   /** Gives the pages back; the views must not be used any more. Again: nothing happens. */
   release(): void {
-    if (this.#pinned === RELEASED) return;
-    for (const folio of this.#pinned?.folios ?? []) unpin(this.inode.vol.cache, folio);
-    this.#pinned = RELEASED;
+    if (this.#released) return;
+    this.#released = true;
+    const { vol } = this.inode;
+    if (this.#folio !== null) unpin(vol.cache, this.#folio);
+    if (this.#pinned !== null) for (const folio of this.#pinned.folios) unpin(vol.cache, folio);
     this.inode.users--;
-    this.inode.vol.leases--;
+    vol.leases--;
   }
 }
 
-const RELEASED: Pinned = { folios: [], segments: [], ptrs: [] };
+function leaseOf(inode: Inode, segments: Uint8Array[], zeroCopy: boolean, pinned: Pinned): Lease {
+  const bytes = segments.length === 1 ? segments[0] : null;
+  return new Lease(inode, bytes, zeroCopy, null, pinned);
+}
 
-/** The lease of a range whose folios are all there and in one piece, else null: the fast way. */
+/** The lease of a range that lies in one folio that is there, else null: the fast way. */
 export function leaseCached(inode: Inode, pos: number, len: number): Lease | null {
-  if (inode.path === 'inline' || inode.path === 'dax') return null;
   const { cache } = inode.vol;
-  const folio = inode.folios.find(Math.floor(pos / cache.blockSize));
+  const { blockSize } = cache;
+  const folio = inode.folios.find(Math.floor(pos / blockSize));
   if (folio === undefined || !folio.uptodate) return null;
-  const off = pos - folio.lblk * cache.blockSize;
-  if (off + len > folio.n * cache.blockSize) return null;
-  const pinned = pinFolios(cache, inode, pos, len) as Pinned;
-  return new Lease(inode, pinned.segments, pinned.ptrs, pinned);
+  const off = pos - folio.lblk * blockSize;
+  if (off + len > folio.n * blockSize) return null;
+  pin(folio);
+  return new Lease(inode, cache.view(folio.ptr + off, len), true, folio, null);
 }
 
 /** A lease of [pos, pos + len), clipped to the file. EINVAL for an empty range; ENOMEM when all is pinned. */
@@ -69,7 +91,7 @@ export function* lease(inode: Inode, pos: number, length: number): Flow<Lease> {
   if (inode.path === 'dax') {
     const direct = yield* step(daxView, inode, pos, len);
     return direct
-      ? new Lease(inode, direct.segments, direct.ptrs, null)
+      ? leaseOf(inode, direct.segments, true, { ...direct, folios: [] })
       : yield* copied(inode, pos, len);
   }
   if (inode.path === 'inline') return yield* copied(inode, pos, len);
@@ -77,14 +99,14 @@ export function* lease(inode: Inode, pos: number, length: number): Flow<Lease> {
   const half = inode.vol.cache.arena.units * inode.vol.cache.blockSize * 0.5;
   if (len > half) throw new Ext4Error('ENOMEM', `a view of ${len} bytes in a cache of ${2 * half}`);
   const pinned = yield* step(pinStep, inode, range, { whole: true });
-  return new Lease(inode, pinned.segments, pinned.ptrs, pinned);
+  return leaseOf(inode, pinned.segments, true, pinned);
 }
 
 /** Bytes that do not lie anywhere as they are: inline data, holes of a DAX file. */
 function* copied(inode: Inode, pos: number, len: number): Flow<Lease> {
   const bytes = new Uint8Array(len);
   yield* step(copyStep, inode, bytes, pos);
-  return new Lease(inode, [bytes], [], null);
+  return new Lease(inode, bytes, false, null, null);
 }
 
 function copyStep(inode: Inode, into: Uint8Array, pos: number): void {
