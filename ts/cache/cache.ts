@@ -6,7 +6,7 @@ import { Ext4Error } from '../errno.ts';
 import type { Kernels } from '../wasm.ts';
 import { Arena } from './arena.ts';
 import { Buffer } from './buffer.ts';
-import type { Folio } from './folio.ts';
+import type { FileFolios, Folio } from './folio.ts';
 import { type FolioRange, missing } from './missing.ts';
 import { Clock, type Slot } from './slot.ts';
 
@@ -14,6 +14,8 @@ import { Clock, type Slot } from './slot.ts';
 export interface Fill {
   block(pblk: number): Buffer;
   folios(range: FolioRange): void;
+  /** Whole blocks of a file from `pos` on, past the cache. */
+  direct(file: FileFolios, pos: number, into: Uint8Array): void;
 }
 
 export class Cache {

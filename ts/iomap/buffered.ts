@@ -5,6 +5,7 @@ import type { ReadRange } from '../block/device.ts';
 import type { Cache } from '../cache/cache.ts';
 import type { FileFolios, Folio } from '../cache/folio.ts';
 import { type FolioRange, missing } from '../cache/missing.ts';
+import { directLength } from './direct.ts';
 import { IOMAP_MAPPED, type IomapFile, type IomapOps, mappings } from './iter.ts';
 
 /** Bytes of the largest folio, and of the largest readahead. */
@@ -25,6 +26,8 @@ export function newReadahead(): Readahead {
 /** Brings folios in on the spot; null on an asynchronous device, where they are named in the Missing signal. */
 export interface FillFolios {
   folios(range: FolioRange): void;
+  /** Reads whole blocks from `pos` on to the caller's memory, past the cache. */
+  direct(file: FileFolios, pos: number, into: Uint8Array): void;
 }
 
 /** One read: [pos, pos + len), which the caller has clipped to the file, into `into` from byte `at` on. */
@@ -67,7 +70,12 @@ export function bufferedRead(cache: Cache, r: ReadRequest): void {
     const lblk = Math.floor(pos / blockSize);
     const folio = file.folios.find(lblk);
     if (folio === undefined || !folio.uptodate) {
-      (r.fill as FillFolios).folios(askFor(cache, r, lblk, end));
+      const fill = r.fill as FillFolios;
+      const past = folio === undefined ? directLength(cache, file, pos, end) : 0;
+      if (past > 0) fill.direct(file.folios, pos, r.into.subarray(at, at + past));
+      else fill.folios(askFor(cache, r, lblk, end));
+      at += past;
+      pos += past;
       continue;
     }
     const off = pos - folio.lblk * blockSize;

@@ -282,14 +282,8 @@ export class FileSystem {
   /** As view() inside the call; a range in one cached folio costs no device call. */
   viewSync(fd: number, pos: number, len: number, write: boolean): Lease {
     const { cached, inode } = this.#files.get(fd);
-    if (
-      cached &&
-      !write &&
-      pos >= 0 &&
-      len > 0 &&
-      pos + len <= inode.size &&
-      this.vol.cache.fill !== null
-    ) {
+    const { fill } = this.vol.cache;
+    if (cached && fill !== null && !write && pos >= 0 && len > 0 && pos + len <= inode.size) {
       const found = leaseCached(inode, pos, len);
       if (found !== null) return found;
     }

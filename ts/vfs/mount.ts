@@ -28,6 +28,7 @@ import { Super } from '../ext4/super.ts';
 import { Ext4Volume } from '../ext4/volume.ts';
 import { type Flow, step } from '../flow.ts';
 import { planFolios } from '../iomap/buffered.ts';
+import { planDirect } from '../iomap/direct.ts';
 import { Trace } from '../trace.ts';
 import { canShare, createKernels, createMemory, type Kernels } from '../wasm.ts';
 import { DEFAULT_CACHE, MAX_CACHE, type MountOptions, minCache } from './options.ts';
@@ -159,6 +160,7 @@ function newSession(
     forceMiss: o.forceMiss === true,
     trace,
     plan: (range) => planFolios(cache, owner(range.file), ext4Iomap, range),
+    planDirect: (file, pos, into) => planDirect(owner(file), ext4Iomap, pos, into),
   });
   return { vol, driver, readOnly: true, reason: '', journal: NO_JOURNAL };
 }
@@ -167,7 +169,8 @@ function newSession(
 function bareDriver(device: BlockDevice, sync: boolean): Driver {
   const none = { fill: null } as unknown as Cache;
   const plan = () => ({ folios: [], reads: [] });
-  return new Driver(none, device, { sync, forceMiss: true, trace: new Trace(), plan });
+  const planDirect = () => [];
+  return new Driver(none, device, { sync, forceMiss: true, trace: new Trace(), plan, planDirect });
 }
 
 function checkSuperSum({ vol }: Session): void {

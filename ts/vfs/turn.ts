@@ -6,7 +6,7 @@ import { assert } from '../assert.ts';
 import type { BlockDevice, ReadRange } from '../block/device.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import type { Cache, Fill } from '../cache/cache.ts';
-import type { Folio } from '../cache/folio.ts';
+import type { FileFolios, Folio } from '../cache/folio.ts';
 import { type FolioRange, missing } from '../cache/missing.ts';
 import type { Slot } from '../cache/slot.ts';
 import { Ext4Error } from '../errno.ts';
@@ -28,6 +28,8 @@ export interface FillPlan {
   reads: ReadRange[];
 }
 export type Planner = (range: FolioRange) => FillPlan;
+/** What whole blocks of a file from `pos` on need from the device, to lie in `into`. */
+export type DirectPlanner = (file: FileFolios, pos: number, into: Uint8Array) => ReadRange[];
 
 type Taken = ReturnType<typeof missing.take>;
 
@@ -42,6 +44,7 @@ export class Driver implements Fill {
   readonly sync: boolean;
   readonly trace: Trace;
   readonly plan: Planner;
+  readonly planDirect: DirectPlanner;
   deviceReads = 0;
   deviceReadBytes = 0;
   reruns = 0;
@@ -59,6 +62,7 @@ export class Driver implements Fill {
     this.sync = o.sync;
     this.trace = o.trace;
     this.plan = o.plan;
+    this.planDirect = o.planDirect;
     if (o.sync && !o.forceMiss) cache.fill = this;
   }
 
@@ -147,11 +151,8 @@ export class Driver implements Fill {
   /** Fetches a range of folios on the spot. */
   folios(range: FolioRange): void {
     const plan = this.turnSync(this.plan, range, undefined, undefined);
-    const { reads } = plan;
-    for (const { into } of reads) this.#countRead(into.length);
     try {
-      if (reads.length > 1 && this.device.readvSync) this.device.readvSync(reads);
-      else for (const { into, dpos } of reads) this.device.readSync!(into, dpos);
+      this.#readSync(plan.reads);
     } catch (error) {
       this.#dropFolios(plan.folios);
       if (range.ahead === 0) throw error;
@@ -159,6 +160,17 @@ export class Driver implements Fill {
       return;
     }
     this.#foliosDone(plan.folios);
+  }
+
+  /** Reads whole blocks of a file straight into the caller's memory. */
+  direct(file: FileFolios, pos: number, into: Uint8Array): void {
+    this.#readSync(this.turnSync(this.planDirect, file, pos, into));
+  }
+
+  #readSync(reads: ReadRange[]): void {
+    for (const { into } of reads) this.#countRead(into.length);
+    if (reads.length > 1 && this.device.readvSync) this.device.readvSync(reads);
+    else for (const { into, dpos } of reads) this.device.readSync!(into, dpos);
   }
 
   // ---- asynchronous
@@ -394,6 +406,7 @@ export interface DriverOptions {
   forceMiss: boolean;
   trace: Trace;
   plan: Planner;
+  planDirect: DirectPlanner;
 }
 
 const ASYNC_ONLY = 'this mount is asynchronous: use the promise or callback form';
