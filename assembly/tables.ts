@@ -7,6 +7,8 @@ import { ABI_TABLES } from './abi';
 export const CRC32C_TABLES: usize = ABI_TABLES;
 /** 256 u16. */
 export const CRC16_TABLE: usize = ABI_TABLES + 16384;
+/** Eight u32: the words of a name that dirHash is at. */
+export const HASH_WORDS: usize = CRC16_TABLE + 512;
 /** Scratch of crc32c, 17 KiB; the first CRC32C_KEEP bytes are zero between calls. Half a page off, so that
  *  page-aligned input and scratch do not alias in the L1 cache. */
 export const CRC32C_SCRATCH: usize = 0x5800;
