@@ -1,5 +1,5 @@
-// Goal: libraries that take an `fs` work on a mount unmodified, as on the tree itself. Method: fdir, fast-glob, tinyglobby
-// and isomorphic-git run on a tree with node:fs and on its image with a mount, and give the same.
+// Goal: libraries that take an `fs` work on a mount unmodified, as on the tree itself. Method: fdir, fast-glob,
+// tinyglobby and isomorphic-git run on a tree with node:fs and on its image with a mount, and give the same.
 
 import { execFileSync } from 'node:child_process';
 import nodefs from 'node:fs';

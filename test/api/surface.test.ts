@@ -226,7 +226,7 @@ need.describe('a device', [need.tool('mke2fs')], () => {
   });
   afterAll(() => fixture.remove());
 
-  test('is mounted read-only as often as one likes, and never beside a writable mount', async () => {
+  test('is mounted read-only as often as one likes, never beside a writable mount', async () => {
     const device = openFile(fixture.image, { readOnly: false });
     const first = index.mountSync(device, { ro: true });
     const second = await index.mount(device, { ro: true });

@@ -1,6 +1,6 @@
-// The hot synchronous calls, written without work or closures: readSync, statSync and lstatSync, existsSync, viewSync. The common
-// call (plain numbers, a byte array, a string) goes straight to the core; any other shape takes the way of the
-// operation of that name. Tests are inlined by hand: a helper costs more than they do.
+// The hot synchronous calls, written without work or closures: readSync, statSync, lstatSync, existsSync, viewSync.
+// The common call (plain numbers, a byte array, a string) goes straight to the core; any other shape takes the way
+// of the operation of that name. Tests are inlined by hand: a helper costs more than they do.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { planRead } from './fileops.ts';
