@@ -10,7 +10,8 @@ import { DEEP, need, ORACLES } from '../need.ts';
 import { manifest } from '../oracle/images.ts';
 import { ext4, type Result, temporary } from './harness.ts';
 
-const LIMIT_MS = 20_000; // on a loaded machine; the promise of 5 s of processor time is tested elsewhere
+/** On a loaded machine; that an image takes at most 5 s of processor time is tested elsewhere. */
+const LIMIT_MS = 20_000;
 
 need.describe('damaged images', [need.oracles()], () => {
   const dir = temporary();

@@ -123,7 +123,8 @@ function ppm(width, height) {
 function plant() {
   put(
     'README.txt',
-    'This file system lives inside the ext4 command. Everything here was written by mke2fs,\nand the list of what must come out was read by the Linux kernel.\n',
+    'This file system lives inside the ext4 command. Everything here was written by\n' +
+      'mke2fs; the list of what must come out was read by the Linux kernel.\n',
   );
   put('etc/hostname', 'wonderland\n');
   put('etc/os-release', 'NAME="A small world"\nID=small\nVERSION_ID=1\n');
@@ -305,15 +306,18 @@ def line(path, name):
     what = ''
     if kind == stat.S_IFREG: what = hashlib.sha256(open(path, 'rb').read()).hexdigest()
     if kind == stat.S_IFLNK: what = os.readlink(path)
-    if kind in (stat.S_IFCHR, stat.S_IFBLK): what = '%d,%d' % (os.major(s.st_rdev), os.minor(s.st_rdev))
+    if kind in (stat.S_IFCHR, stat.S_IFBLK):
+        what = '%d,%d' % (os.major(s.st_rdev), os.minor(s.st_rdev))
     xattrs = [k + '=' + os.getxattr(path, k, follow_symlinks=False).hex()
               for k in sorted(os.listxattr(path, follow_symlinks=False))]
     size = s.st_size if kind == stat.S_IFREG else 0
-    print('\\t'.join([name, '%o' % s.st_mode, '%d:%d' % (s.st_uid, s.st_gid), str(s.st_nlink), str(size),
+    owner = '%d:%d' % (s.st_uid, s.st_gid)
+    print('\\t'.join([name, '%o' % s.st_mode, owner, str(s.st_nlink), str(size),
                      str(s.st_mtime_ns), what, ' '.join(xattrs)]))
     if kind == stat.S_IFDIR:
         for n in sorted(os.listdir(path), key=os.fsencode):
-            if n != 'lost+found': line(os.path.join(path, n), (name if name != '/' else '') + '/' + n)
+            if n != 'lost+found':
+                line(os.path.join(path, n), name.rstrip('/') + '/' + n)
 line(sys.argv[1], '/')
 `;
 
@@ -350,7 +354,8 @@ make();
 const list = manifest();
 writeFileSync(
   out,
-  `// A small ext4 and the list of what is in it, both brotli in base64. Made by test/cli/make-image.mjs: do not edit.
+  `// A small ext4 and the list of what is in it, both brotli in base64.
+// Made by test/cli/make-image.mjs: do not edit.
 
 import { brotliDecompressSync } from 'node:zlib';
 
@@ -369,7 +374,5 @@ export function embeddedManifest(): string {
 }
 `,
 );
-console.log(
-  `image.ts: ${readFileSync(out).length} bytes, ${readFileSync(out, 'utf8').split('\n').length} lines, ${list.split('\n').length - 1} files`,
-);
+console.log(`image.ts: ${readFileSync(out).length} bytes for ${list.split('\n').length - 1} files`);
 rmSync(work, { recursive: true });

@@ -99,7 +99,8 @@ describe('exit codes', () => {
 
 describe('pipes and signals', () => {
   test('a reader that leaves ends the command without a word', () => {
-    const command = `${process.execPath} ${MAIN} cat ${image}:/tiles/world.raw | head -c 10; echo "\${PIPESTATUS[0]}"`;
+    const cat = `${process.execPath} ${MAIN} cat ${image}:/tiles/world.raw`;
+    const command = `${cat} | head -c 10; echo "\${PIPESTATUS[0]}"`;
     const result = spawnSync('bash', ['-c', command], { encoding: 'latin1' });
     expect(result.stderr).toBe('');
     expect(result.stdout.slice(10)).toMatch(/^(0|141)\n$/);
@@ -138,20 +139,19 @@ describe('start-up', () => {
   /** Processor time, for the machine may be busy with other things. */
   function cpuMs(argv: string[]): number {
     const code = `process.argv.splice(1, 0, ${JSON.stringify(MAIN)}); process.on('exit', () => {
-      const { user, system } = process.cpuUsage(); require('fs').writeSync(2, '\\n' + (user + system) / 1000);
-    }); import(${JSON.stringify(MAIN)})`;
-    const result = spawnSync(
-      process.execPath,
-      ['-e', argv.length > 0 ? code : '0', '--', ...argv.slice(0)],
-      { encoding: 'utf8' },
-    );
+      const { user, system } = process.cpuUsage();
+      require('fs').writeSync(2, '\\n' + (user + system) / 1000);
+    }); ${argv.length > 0 ? `import(${JSON.stringify(MAIN)})` : ''}`;
+    const result = spawnSync(process.execPath, ['-e', code, '--', ...argv], { encoding: 'utf8' });
     return Number(result.stderr.trim().split('\n').at(-1));
   }
 
+  // Bare Node takes 40 ms of processor time on an idle machine of 2020: a busy one is given its share.
   test('help takes under 150 ms of processor time, a listing under twice that', () => {
     const best = (argv: string[]) => Math.min(...Array.from({ length: 3 }, () => cpuMs(argv)));
-    expect(best(['--help'])).toBeLessThan(150);
-    expect(best(['ls', `${image}:/`])).toBeLessThan(300);
+    const scale = Math.max(1, best([]) / 40);
+    expect(best(['--help']) / scale).toBeLessThan(150);
+    expect(best(['ls', `${image}:/`]) / scale).toBeLessThan(300);
   });
 });
 

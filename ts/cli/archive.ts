@@ -24,8 +24,9 @@ import { attributesOf } from './xattr.ts';
 
 export const tar: Command = {
   usage: 'tar -c [-v] [--no-xattrs] [--no-sparse] ADDR',
-  about: `Writes a file or a tree to standard output as a tar archive (pax). The members of a directory are named
-from ./ on. Sockets have no place in an archive and are left out with a remark.`,
+  about: `Writes a file or a tree to standard output as a tar archive (pax). The members of a
+directory are named from ./ on. Sockets have no place in an archive:
+they are left out, and said to be.`,
   options: [
     { name: 'create', short: 'c', help: 'make an archive (to be said: reading one comes later)' },
     { name: 'verbose', short: 'v', help: 'name the members on standard error' },

@@ -198,5 +198,6 @@ export function helpText(command: Command): string {
   const examples = command.examples?.length
     ? `\nExamples\n${command.examples.map((line) => `  ${line}\n`).join('')}`
     : '';
-  return `Usage: ext4 ${command.usage}\n\n${command.about}\n\nOptions\n${lines.join('\n')}\n${examples}`;
+  const head = `Usage: ext4 ${command.usage}\n\n${command.about}\n\n`;
+  return `${head}Options\n${lines.join('\n')}\n${examples}`;
 }

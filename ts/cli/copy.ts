@@ -13,7 +13,7 @@ import { Operand, withVolumes } from './volume.ts';
 
 export const cp: Command = {
   usage: 'cp [-rpav] ADDR… DESTINATION',
-  about: `Copies files out of an image. The destination is a file, a directory or - (standard output).
+  about: `Copies files out of an image, to a file, a directory or - (standard output).
 Each file appears whole or not at all, holes stay holes. With -p modes, times (to the microsecond),
 hard links and, as root, owners are kept. Extended attributes cannot be set from Node: 'ext4 tar'
 carries them.`,

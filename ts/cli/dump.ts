@@ -1,4 +1,4 @@
-// `ext4 dump` and `ext4 journal`: raw records with the kernel's field names, blocks in hexadecimal.
+// `ext4 dump`: raw records with the kernel's field names, blocks in hexadecimal.
 
 import { coreOf } from '../api/fs.ts';
 import type { Ext4 } from '../index.ts';
@@ -6,14 +6,13 @@ import { parseAddress } from './address.ts';
 import { type Call, type Command, JSON_FACTS } from './args.ts';
 import { UsageError } from './errors.ts';
 import { paint } from './format.ts';
-import { journalText } from './info.ts';
 import { shown } from './names.ts';
 import { withVolumes } from './volume.ts';
 
 export const dump: Command = {
   usage: 'dump IMAGE[:PARTITION] super | group N | inode N | block N',
-  about: `Prints one record of the file system with the kernel's field names, or a block in hexadecimal.
-What is only in the journal counts, as if it were home already; -o noload shows the records as they lie there.`,
+  about: `Prints one record with the kernel's field names, or a block in hexadecimal. What is only
+in the journal counts as if it were home already; -o noload shows what lies there.`,
   options: [JSON_FACTS],
   examples: [
     'ext4 dump disk.img super',
@@ -31,21 +30,6 @@ What is only in the journal counts, as if it were home already; -o noload shows 
       if (kind === 'super') return printRecord(call, await vfs.run(vfs.dumpSuper()));
       if (kind === 'group') return printRecord(call, await vfs.run(vfs.dumpGroup(number)));
       return printRecord(call, await vfs.run(vfs.dumpInode(number)));
-    });
-    return undefined;
-  },
-};
-
-export const journal: Command = {
-  usage: 'journal IMAGE[:PARTITION]',
-  about: `Shows what the journal holds: whether it needs recovery, and what a recovery brings.`,
-  options: [JSON_FACTS],
-  examples: ['ext4 journal crashed.img'],
-  async run(call) {
-    await withImage(call, call.expect(1, 1)[0], async (img) => {
-      const { journal: state } = img.info();
-      if (call.has('json')) return printRecord(call, { ...state });
-      await call.io.out.line(`Journal: ${journalText(state)}`);
     });
     return undefined;
   },

@@ -76,7 +76,8 @@ export function binarySize(bytes: number): string {
     unit++;
   }
   if (unit < 0) return `${bytes} B`;
-  return `${value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0)} ${UNITS[unit]}iB`;
+  const decimals = value < 10 ? 2 : value < 100 ? 1 : 0;
+  return `${value.toFixed(decimals)} ${UNITS[unit]}iB`;
 }
 
 /** Thousands apart, as in `1,234,567`. */

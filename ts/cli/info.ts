@@ -161,8 +161,8 @@ async function printTable(
   const { out, colour } = call.io;
   const scheme = found[0].part.scheme === 'gpt' ? 'GPT' : 'MBR';
   const count = found.length === 1 ? 'one partition' : `${found.length} partitions`;
-  const heading = `${paint(colour, '1', shown(image))}: ${binarySize(disk.size)}, ${scheme}, ${count}`;
-  await out.line(`${heading}\n`);
+  const facts = `${binarySize(disk.size)}, ${scheme}, ${count}`;
+  await out.line(`${paint(colour, '1', shown(image))}: ${facts}\n`);
   const rows = found.map(({ part, ext, label }) => [
     `  ${part.number}`,
     binarySize(part.start),

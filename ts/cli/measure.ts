@@ -22,15 +22,12 @@ const PAGE = 4096;
 const WORKING_SET = 16 << 20;
 const CALLS = 20_000;
 
-/**
- * `fresh` gives the file system mounted anew, synchronously; it is asked three times, the quickest counts. `host` is the
- * same file on the host.
- */
+/** `fresh` mounts the file system anew, three times: the quickest counts. `host` is the same file on the host. */
 export async function measure(
   fresh: () => Promise<Ext4>,
   path: string,
   size: number,
-  host?: string,
+  host?: Buffer,
 ): Promise<Speeds> {
   const len = Math.min(size, 256 << 20);
   const into = Buffer.alloc(CHUNK);
@@ -57,7 +54,7 @@ function measureCached(speeds: Speeds, img: Ext4, fd: number, size: number): voi
   speeds.view = random((pos) => img.viewSync(fd, pos, PAGE).release(), pages);
 }
 
-function measureHost(speeds: Speeds, host: string, len: number, pages: number): void {
+function measureHost(speeds: Speeds, host: Buffer, len: number, pages: number): void {
   const fd = openSync(host, 'r');
   const into = Buffer.alloc(CHUNK);
   const once = () => sequential((pos) => readSync(fd, into, 0, CHUNK, pos), len);

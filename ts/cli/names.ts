@@ -68,8 +68,11 @@ export function shown(name: string): string {
 }
 
 // East Asian wide characters and pictures take two columns of a terminal.
-const WIDE =
-  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/gu;
+const WIDE = new RegExp(
+  String.raw`[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f]` +
+    String.raw`|[\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}`,
+  'gu',
+);
 const NONE = /\p{Mn}|\p{Me}|\u200b|\u200d/gu;
 
 /** Columns that a text takes on a terminal. */

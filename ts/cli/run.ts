@@ -76,7 +76,7 @@ const COMMANDS: Entry[] = [
   {
     name: 'journal',
     summary: 'what the journal holds',
-    load: async () => (await import('./dump.ts')).journal,
+    load: async () => (await import('./journal.ts')).journal,
   },
   {
     name: 'dump',
@@ -167,8 +167,8 @@ async function help([name]: string[], io: Io, mistake: boolean): Promise<number>
   const list = COMMANDS.map((entry) => `  ${entry.name.padEnd(wide)}  ${entry.summary}\n`).join('');
   const text = `Usage: ext4 COMMAND [OPTION…] ADDRESS…
 
-Reads ext2, ext3 and ext4 images: files, disks, http(s) URLs. No root, no mount, the image is never changed.
-What is still only in the journal is replayed in memory, so that you see what Linux would.
+Reads ext2, ext3 and ext4 images: files, disks, http(s) URLs. No root, no mount, and the image is
+never changed: what is still only in its journal is replayed in memory, as Linux would.
 
 Commands
 ${list}
@@ -177,7 +177,8 @@ An ADDRESS is IMAGE[:PARTITION]:/path, the partition a number or a label:
   ext4 cp -rp https://example.org/disk.img:rootfs:/home ./home
   ext4 tar -c disk.img:/ | tar -tv
 
-'ext4 COMMAND --help' tells more. Exit codes: 0 done, 1 failed, 2 usage, 3 unsupported or corrupt image.
+'ext4 COMMAND --help' tells more.
+Exit codes: 0 done, 1 failed, 2 usage, 3 unsupported or corrupt image.
 `;
   await (mistake ? io.err : io.out).text(text);
   return mistake ? 2 : 0;

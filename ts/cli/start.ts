@@ -4,8 +4,8 @@
 import { createHash } from 'node:crypto';
 import {
   createReadStream,
+  existsSync,
   mkdtempSync,
-  readdirSync,
   rmSync,
   statfsSync,
   writeFileSync,
@@ -23,15 +23,16 @@ import { binarySize, grouped, paint } from './format.ts';
 import { journalText, volumeRows } from './info.ts';
 import { measure, type Speeds } from './measure.ts';
 import { encodeName, shown } from './names.ts';
-import { walk } from './tree.ts';
+import { bytesOf, walk } from './tree.ts';
 import { compareWith, hashOf } from './verify.ts';
 import { type Volumes, withVolumes } from './volume.ts';
 
 export const start: Command = {
   usage: 'start [--keep] [IMAGE[:PARTITION]]',
-  about: `Takes a tour of an image: mounts it, shows it, extracts it to a temporary directory, verifies what was read,
-measures the speed. Without an image: of a small one that is part of the program, whose every file is compared
-with what the Linux kernel read. The image is never written to.`,
+  about: `Takes a tour of an image: mounts it, shows it, extracts it to a temporary directory,
+verifies what was read, measures the speed. Without an image: of a small one that is part
+of the program, whose every file is compared with what the Linux kernel read. No image is
+written to.`,
   options: [{ name: 'keep', help: 'leave the extracted files where they are' }],
   examples: ['ext4 start', 'ext4 start raspios.img:2'],
   async run(call) {
@@ -159,8 +160,10 @@ class Tour {
     await extractor.progress.end();
     await this.#heading('Extracted', `ext4 cp -rp IMAGE:/ ${shown(this.#extracted())}`);
     const { bytes, directories, files, left, links, skipped } = extractor;
-    const rate = `${binarySize(bytes / seconds)}/s, ${grouped(Math.round(files / seconds))} files/s`;
-    const counts = `${grouped(files)} files, ${grouped(directories)} directories, ${grouped(links)} links`;
+    const each = grouped(Math.round(files / seconds));
+    const rate = `${binarySize(bytes / seconds)}/s, ${each} files/s`;
+    const others = `${grouped(directories)} directories, ${grouped(links)} links`;
+    const counts = `${grouped(files)} files, ${others}`;
     await this.#line(`${counts}: ${binarySize(bytes)} in ${seconds.toFixed(2)} s (${rate})`);
     if (skipped > 0) {
       await this.#line(
@@ -178,14 +181,20 @@ class Tour {
     return join(this.#work, 'files');
   }
 
+  /** Where a file of the image lies now, in bytes as its name is. */
+  #hostPath(path: string): Buffer {
+    return bytesOf(this.#extracted() + path);
+  }
+
   /** Every file of the embedded image against the kernel's list, and what was extracted against it too. */
   async #compare(img: Ext4): Promise<void> {
     await this.#heading('Verified', 'against what the Linux kernel read');
     const { embeddedManifest } = await import('./image.ts');
     const manifest = embeddedManifest();
     const { bytes, differences, files } = await compareWith(this.#call, img, manifest);
-    const what = `${grouped(files)} files: names, types, modes, owners, links, sizes, times, xattrs`;
-    await this.#check(differences.length === 0, `${what}; sha256 of ${binarySize(bytes)}`);
+    const what = 'names, types, modes, owners, links, sizes, times, xattrs';
+    const sums = `sha256 of ${binarySize(bytes)}`;
+    await this.#check(differences.length === 0, `${grouped(files)} files: ${what}; ${sums}`);
     for (const line of differences.slice(0, 5)) await this.#line(`  ${shown(line)}`);
     const wrong = await this.#wrongOnHost(hashesIn(manifest));
     await this.#check(wrong.length === 0, 'the extracted files have the same sha256');
@@ -196,7 +205,7 @@ class Tour {
     const wrong: string[] = [];
     for (const [path, hash] of hashes) {
       await this.#call.io.breathe();
-      const found = await hostHash(join(this.#extracted(), path)).catch(() => '');
+      const found = await hostHash(this.#hostPath(path)).catch(() => '');
       if (found !== hash) wrong.push(path);
     }
     return wrong;
@@ -206,18 +215,9 @@ class Tour {
   async #readBack(img: Ext4): Promise<void> {
     await this.#heading('Verified', 'extracted files against a second reading');
     const hashes = new Map<string, string>();
-    const present = new Set(
-      (
-        readdirSync(this.#extracted(), {
-          recursive: true,
-          encoding: 'buffer',
-        }) as unknown as Buffer[]
-      ).map((name) => `/${name.toString('latin1')}`),
-    );
     const complain = (path: string, error: unknown) => this.#call.complain(path, error);
     for await (const { facts, leave, path, type } of walk(img, this.#call.io, '/', { complain })) {
-      const there = present.has(Buffer.from(encodeName(path)).toString('latin1'));
-      if (leave || type !== '-' || !there) continue;
+      if (leave || type !== '-' || !existsSync(this.#hostPath(path))) continue;
       try {
         hashes.set(path, await hashOf(img, path, facts.size));
       } catch (error) {
@@ -257,12 +257,10 @@ class Tour {
     const first = await fresh();
     if (!coreOf(first).sync) return this.#line('not measured: the network would be');
     if (size < 1 << 16) return this.#line('not measured: no file is large enough');
-    const host = join(this.#extracted(), path);
-    const there = await hostHash(host).then(
-      () => true,
-      () => false,
-    );
-    for (const line of speedLines(await measure(fresh, path, size, there ? host : undefined))) {
+    const host = this.#hostPath(path);
+    for (const line of speedLines(
+      await measure(fresh, path, size, existsSync(host) ? host : undefined),
+    )) {
       await this.#line(line);
     }
   }
@@ -273,14 +271,14 @@ function speedLines(speeds: Speeds): string[] {
     value === undefined ? '' : `(node:fs on the extracted file: ${text(value)})`;
   const rate = (value: number) => `${binarySize(value)}/s`;
   const time = (value: number) => `${(value / 1000).toFixed(2)} µs`;
-  const lines = [
-    `sequential, cache empty    ${rate(speeds.cold).padEnd(12)} ${beside(speeds.hostSequential, rate)}`,
-  ];
+  const line = (label: string, value: string, other: string) =>
+    `${label.padEnd(25)} ${value.padEnd(12)} ${other}`.trimEnd();
+  const cold = beside(speeds.hostSequential, rate);
+  const lines = [line('sequential, cache empty', rate(speeds.cold), cold)];
   if (speeds.cached === undefined || speeds.view === undefined) return lines;
-  lines.push(
-    `4 KiB at random, cached    ${time(speeds.cached).padEnd(12)} ${beside(speeds.hostRandom, time)}`,
-  );
-  lines.push(`4 KiB zero-copy view       ${time(speeds.view)}`);
+  const cached = beside(speeds.hostRandom, time);
+  lines.push(line('4 KiB at random, cached', time(speeds.cached), cached));
+  lines.push(line('4 KiB zero-copy view', time(speeds.view), ''));
   return lines;
 }
 
@@ -293,7 +291,7 @@ function hashesIn(manifest: string): Map<string, string> {
   return new Map(regular.map((row) => [row[0], row[6]]));
 }
 
-async function hostHash(path: string): Promise<string> {
+async function hostHash(path: Buffer): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path)) hash.update(chunk);
   return hash.digest('hex');

@@ -56,6 +56,7 @@ async function print(
   const size = String(facts.size).padEnd(10);
   const blocks = String(facts.blocks).padEnd(10);
   const io = String(facts.blksize).padEnd(6);
+  const born = facts.birthtime.sec !== 0 || facts.birthtime.nsec !== 0;
   const lines = [
     `  File: ${name(text)}${arrow}`,
     `  Size: ${size}\tBlocks: ${blocks} IO Block: ${io} ${typeWord(facts.mode, facts.size)}`,
@@ -64,7 +65,7 @@ async function print(
     `Access: ${fullDate(facts.atime)}`,
     `Modify: ${fullDate(facts.mtime)}`,
     `Change: ${fullDate(facts.ctime)}`,
-    ` Birth: ${facts.birthtime.sec === 0 && facts.birthtime.nsec === 0 ? '-' : fullDate(facts.birthtime)}`,
+    ` Birth: ${born ? fullDate(facts.birthtime) : '-'}`,
     ...(flags?.length ? [` Flags: ${flags.join(' ')}`] : []),
   ];
   for (const line of lines) await call.io.out.line(line);

@@ -31,21 +31,24 @@ export class Volumes {
 
   /** The file system that an address lies in. Throws Failure when it is none, with exit code 3. */
   async volume(address: Address): Promise<Volume> {
-    const name = address.partition ? `${address.image}:${address.partition}` : address.image;
+    const name = nameOf(address);
     const known = this.#open.get(name);
     if (known) return known;
-    const disk = await this.device(address.image);
-    const device = await this.#part(disk, address);
-    const volume = { img: await this.#mount(device), device, name };
+    const volume = await this.mounted(address, {});
     this.#open.set(name, volume);
     return volume;
   }
 
   /** The same file system mounted afresh, with an empty cache. */
   async again(address: Address): Promise<Volume> {
-    const { device, name } = await this.volume(address);
-    const volume = { img: await this.#mount(device), device, name };
-    this.#open.set(`${name} again ${this.#open.size}`, volume);
+    return this.mounted(address, {});
+  }
+
+  /** The file system of an address mounted apart from others, with options of one's own. */
+  async mounted(address: Address, options: MountOptions): Promise<Volume> {
+    const device = await this.#part(await this.device(address.image), address);
+    const volume = { img: await this.#mount(device, options), device, name: nameOf(address) };
+    this.#open.set(`${volume.name} ${this.#open.size}`, volume);
     return volume;
   }
 
@@ -73,8 +76,8 @@ export class Volumes {
     return slice(disk, offset);
   }
 
-  async #mount(device: BlockDevice): Promise<Ext4> {
-    const options = await this.#options();
+  async #mount(device: BlockDevice, own: MountOptions): Promise<Ext4> {
+    const options = { ...(await this.#options()), ...own };
     const { mount, mountSync } = await import('../index.ts');
     try {
       return device.readSync ? mountSync(device, options) : await mount(device, options);
@@ -89,6 +92,11 @@ export class Volumes {
     const given = text === undefined ? {} : await parseOptions(text);
     return { journal: 'memory', cacheBytes: CACHE_BYTES, ...given, ro: true };
   }
+}
+
+/** An image and its partition, as they were written. */
+function nameOf({ image, partition }: Address): string {
+  return partition ? `${image}:${partition}` : image;
 }
 
 async function parseOptions(text: string): Promise<MountOptions> {

@@ -9,8 +9,9 @@ import { eachFile } from './volume.ts';
 
 export const xattr: Command = {
   usage: 'xattr [-dL] ADDR [NAME]',
-  about: `Lists the extended attributes of a file. With a NAME (user.note) writes the bytes of that one.
-With -d prints all as getfattr does: text in quotes, other bytes as 0x…; ACLs in words as a comment.`,
+  about: `Lists the extended attributes of a file. With a NAME (user.note) writes the bytes of
+that one. With -d prints all as getfattr does: text in quotes, other bytes as 0x…, and
+ACLs in words.`,
   options: [
     { name: 'dump', short: 'd', help: 'names with values' },
     { name: 'dereference', short: 'L', help: 'follow a symbolic link' },
