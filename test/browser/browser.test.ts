@@ -52,7 +52,7 @@ need.describe(
       one.elsewhere = other.origin;
       other.elsewhere = one.origin;
       browser = await startChromium();
-    });
+    }, 300_000);
 
     afterAll(async () => {
       await browser?.close();

@@ -14,7 +14,7 @@ let project: string;
 beforeAll(() => {
   project = mkdtempSync(join(tmpdir(), 'ext4-bundle-'));
   installPackage(project);
-});
+}, 300_000);
 afterAll(() => rmSync(project, { recursive: true, force: true }));
 
 let count = 0;
