@@ -1,6 +1,7 @@
 // Goal: what a mount has beyond node:fs answers for paths, descriptors and FileHandles alike, in every form:
-// views, holes, extents, data paths, extended attributes, chattr flags. Method: an image whose files debugfs and chattr-like tools of
-// e2fsprogs have given attributes; values against what was put in, and forms against each other.
+// views, holes, extents, data paths, extended attributes, chattr flags. Method: an image whose files debugfs and
+// chattr-like tools of e2fsprogs have given attributes; values against what was put in, and forms against each
+// other.
 
 import { execFileSync } from 'node:child_process';
 import nodefs from 'node:fs';

@@ -1,6 +1,6 @@
 // Goal: streams over a mount are Node's: ranges, sizes, encodings, events and their order, errors, early ends; web
-// streams give the same bytes; an aborted readFile stops. Method: each stream is made on a tree with node:fs and on its image
-// with a mount, on every kind of mount, and all that it did is compared. Nothing is left open.
+// streams give the same bytes; an aborted readFile stops. Method: each stream is made on a tree with node:fs and
+// on its image with a mount, on every kind of mount, and all that it did is compared. Nothing is left open.
 
 import type { EventEmitter } from 'node:events';
 import nodefs from 'node:fs';
