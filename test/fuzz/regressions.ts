@@ -2,4 +2,18 @@
 
 import type { Recipe } from './child.ts';
 
-export const REGRESSIONS: Record<string, Recipe> = {};
+export const REGRESSIONS: Record<string, Recipe> = {
+  'an entry whose name holds NUL bytes': {
+    image: 'syz_60.img',
+    patches: [[131078, '02']],
+  },
+  'a long entry whose name runs over the next ones': {
+    image: 'cap_f_cloneblock_alloc_error.2.img',
+    patches: [[12362, '21']],
+    how: { journal: 'replay', promises: true },
+  },
+  'an xattr whose name holds a NUL byte': {
+    image: 'syz_11.img',
+    patches: [[77028, '0200']],
+  },
+};

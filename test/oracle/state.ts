@@ -195,6 +195,8 @@ class Walk {
   async #xattrs(record: FileState, path: Buffer): Promise<void> {
     try {
       const names = [...(await this.#face.listxattr(path))].sort();
+      const odd = names.find((name) => name === '' || name.includes('\0'));
+      if (odd !== undefined) throw new Error(`listxattr gives the name ${JSON.stringify(odd)}`);
       const xa: Record<string, string> = {};
       for (const name of names) {
         xa[name] = Buffer.from(await this.#face.getxattr(path, name)).toString('hex');
@@ -223,6 +225,8 @@ class Walk {
       record.err = `readdir:${codeOf(error)}`;
       return;
     }
+    const odd = names.find((name) => name.length === 0 || name.includes(0) || name.includes(0x2f));
+    if (odd) throw new Error(`readdir of ${escapeName(path)} gives the name ${escapeName(odd)}`);
     names.sort(Buffer.compare);
     const base = path.length === 1 ? path : Buffer.concat([path, Buffer.from('/')]);
     for (const name of names) await this.visit(Buffer.concat([base, name]), above);
