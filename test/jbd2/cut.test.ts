@@ -81,6 +81,20 @@ function checkCuts(name: string, sample: number): void {
   }
 }
 
+need.describe('order of recovery', [need.oracles()], () => {
+  test('home blocks, then one flush, then the superblock by a forced write', () => {
+    const image = openImage(imageBytes('crash', 'ordered_1k.img'));
+    const seen: string[] = [];
+    recover(image, memoryDevice(image.bytes), (r) => {
+      if (r.op === 'write') seen.push(r.o?.fua ? `forced ${r.dpos}` : 'write');
+      if (r.op === 'flush') seen.push('flush');
+    });
+    const last = `forced ${image.journal[0] * image.blockSize}`;
+    expect(seen.slice(-2)).toEqual(['flush', last]);
+    expect(new Set(seen.slice(0, -2))).toEqual(new Set(['write']));
+  });
+});
+
 need.describe('recovery cut and done again', [need.oracles()], () => {
   const all = Number.POSITIVE_INFINITY;
   for (const [name, sample] of [

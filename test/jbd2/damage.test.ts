@@ -49,7 +49,8 @@ need.describe('damaged logs', [need.oracles()], () => {
 const MOUNT = `
 import sys, errno; sys.path.insert(0, sys.argv[1]); import loopmnt
 try:
-    with loopmnt.Mounted(sys.argv[2], sys.argv[3], ro=True, devro=False, opts='errors=continue'): print('ok')
+    o = 'errors=continue'
+    with loopmnt.Mounted(sys.argv[2], sys.argv[3], ro=True, devro=False, opts=o): print('ok')
 except OSError as e: print(errno.errorcode[e.errno])
 `;
 

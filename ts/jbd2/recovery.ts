@@ -52,8 +52,8 @@ export interface Recovery {
 
 export interface RecoverOptions {
   /**
-   * A log whose checksums are wrong where that cannot be a torn tail: refuse it, as the kernel does (but before anything
-   * is written), or leave the damaged copies out, as e2fsck does.
+   * A log whose checksums are wrong where that cannot be a torn tail: refuse it, as the kernel does (but before
+   * anything is written), or leave the damaged copies out, as e2fsck does.
    */
   readonly damaged?: 'refuse' | 'skip';
 }

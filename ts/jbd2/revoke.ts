@@ -21,7 +21,7 @@ export class RevokeTable {
     if (known === undefined || tidAtLeast(tid, known)) this.#tids.set(home, tid);
   }
 
-  /** Whether a copy of `home` logged by `tid` must not be replayed: it was revoked by that transaction or a later one. */
+  /** Whether a copy of `home` logged by `tid` stays out: it was revoked by that transaction or a later one. */
   covers(home: number, tid: number): boolean {
     const revoked = this.#tids.get(home);
     return revoked !== undefined && tidAtLeast(revoked, tid);
