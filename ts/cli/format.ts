@@ -76,7 +76,7 @@ export function binarySize(bytes: number): string {
     unit++;
   }
   if (unit < 0) return `${bytes} B`;
-  const decimals = value < 10 ? 2 : value < 100 ? 1 : 0;
+  const decimals = Number.isInteger(value) ? 0 : value < 10 ? 2 : value < 100 ? 1 : 0;
   return `${value.toFixed(decimals)} ${UNITS[unit]}iB`;
 }
 

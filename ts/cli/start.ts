@@ -20,7 +20,7 @@ import { Drawing } from './draw.ts';
 import { explain } from './errors.ts';
 import { Extractor } from './extract.ts';
 import { binarySize, grouped, paint } from './format.ts';
-import { journalText, volumeRows } from './info.ts';
+import { volumeRows } from './info.ts';
 import { measure, type Speeds } from './measure.ts';
 import { encodeName, shown } from './names.ts';
 import { bytesOf, walk } from './tree.ts';
@@ -125,15 +125,13 @@ class Tour {
     for (const [label, value] of rows) {
       await this.#line(`${paint(colour, '2', label.padEnd(12))} ${value}`);
     }
-    const { state } = img.info().journal;
-    if (state === 'memory') await this.#check(true, `journal ${journalText(img.info().journal)}`);
   }
 
   async #tree(img: Ext4): Promise<void> {
     await this.#heading('The tree', 'ext4 tree IMAGE:/');
     await new Drawing(this.#call, img, {
       depth: 3,
-      names: 6,
+      names: [20, 8, 4],
       indent: '   ',
       complain: (path, error) => this.#call.complain(path, error),
     }).draw('/', '/');
