@@ -16,9 +16,9 @@ import { type PageServer, servePage } from './server.ts';
 
 /** What each group of checks shows, its name, and how many checks it has at least. */
 const GROUPS: [string, string, number][] = [
-  ['the page itself mounts a File, an OPFS file and memory', 'page', 22],
-  ['a worker mounts a File', 'file', 21],
-  ['a worker mounts an OPFS file synchronously', 'opfs', 21],
+  ['the page itself mounts a File, an OPFS file and memory', 'page', 23],
+  ['a worker mounts a File', 'file', 22],
+  ['a worker mounts an OPFS file synchronously', 'opfs', 22],
   ['a worker mounts an OPFS file asynchronously', 'opfsAsync', 5],
   ['a worker mounts an image on a web server', 'http', 8],
   ['a worker mounts a partition', 'disk', 7],

@@ -64,6 +64,18 @@ async function checkReading(check: Check, fs: Ext4, { big }: Known): Promise<voi
     }
     await handle.close();
   });
+  await check('reads much at once, into shared and own memory', async () => {
+    const handle = await fs.promises.open('/big.bin');
+    for (const make of [sharedCopy, (bytes: Uint8Array) => bytes]) {
+      const into = make(new Uint8Array(big.size + 5000));
+      const { bytesRead } = await handle.read(into, 3000, big.size + 2000, 0);
+      equal(bytesRead, big.size);
+      equal(await sha256(into.subarray(3000, 3000 + big.size)), big.sha256);
+      equal(into.subarray(0, 3000), new Uint8Array(3000), 'bytes before');
+      equal(into.subarray(3000 + big.size), new Uint8Array(2000), 'bytes behind');
+    }
+    await handle.close();
+  });
   await check('shows holes', async () => {
     const { seekHole, seekData, extents } = fs.promises;
     equal(await seekHole('/sparse.bin', 0), 65536);

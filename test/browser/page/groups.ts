@@ -6,7 +6,7 @@ import { httpDevice } from 'ext4-wasm/http';
 import { memoryDevice } from 'ext4-wasm/memory';
 import { opfsDevice } from 'ext4-wasm/opfs';
 import { checkApi, checkUnmount, isShared } from './api.ts';
-import { type Check, equal, fails, sha256, thrown, truthy } from './report.ts';
+import { type Check, equal, fails, sha256, sharedCopy, thrown, truthy } from './report.ts';
 import { copyToOpfs, knownOf, removeFromOpfs, type Setting } from './setting.ts';
 import { callsOf, checkTree } from './tree.ts';
 
@@ -40,6 +40,9 @@ const opfs: Group = async (check, { files, manifests }) => {
     const fd = fs.openSync('/big.bin', 'r');
     const into = new Uint8Array(5000);
     equal(fs.readSync(fd, into, 0, 5000, 4000), 5000);
+    const many = sharedCopy(new Uint8Array(9 << 20));
+    equal(fs.readSync(fd, many, 0, many.length, 4000), many.length);
+    equal(many.subarray(0, 5000), into);
     const view = fs.viewSync(fd, 4000, 5000);
     equal(view.copy(), into);
     view.release();
