@@ -50,7 +50,15 @@ function resultBlock(inode: Inode): number {
   return high * 2 ** 32 + dv.getUint32(ABI_RESULT + MAP_PBLK_LO, true);
 }
 
-function loadNode(inode: Inode, pblk: number, depth: number, first: number, end: number): Buffer {
+/** The node in a block, checked as `depth` levels above the leaves, its keys in [first, end). Throws Missing; EUCLEAN,
+ *  EBADMSG. */
+export function loadNode(
+  inode: Inode,
+  pblk: number,
+  depth: number,
+  first: number,
+  end: number,
+): Buffer {
   const { vol } = inode;
   const buffer = vol.cache.get(pblk);
   if (buffer.kind === KIND_EXTENT && buffer.owner === inode.ino) return buffer;
@@ -62,7 +70,8 @@ function loadNode(inode: Inode, pblk: number, depth: number, first: number, end:
   return buffer;
 }
 
-function checkNode(
+/** EUCLEAN unless the node at address `node`, in `block`, is sound for what its parent says of it. */
+export function checkNode(
   inode: Inode,
   node: number,
   bytes: number,
@@ -100,7 +109,8 @@ function checkTail(inode: Inode, buffer: Buffer): void {
   if (sum !== dv.getUint32(buffer.ptr + tail, true)) throw badChecksum('extent node', where);
 }
 
-function checkData(inode: Inode, map: MapMemo): void {
+/** EUCLEAN when a mapping leads outside the file system. */
+export function checkData(inode: Inode, map: { pblk: number; len: number }): void {
   const { sb } = inode.vol;
   if (map.pblk > sb.firstDataBlock && map.pblk + map.len <= sb.blocks) return;
   const reason = `blocks ${map.pblk}+${map.len} of ${sb.blocks}`;

@@ -30,12 +30,13 @@ export function lookupIndirect(inode: Inode, lblk: number, map: MapMemo): void {
 }
 
 /** How many pointers a block holds. */
-function pointers(inode: Inode): number {
+export function pointers(inode: Inode): number {
   return inode.vol.sb.blockSize / 4;
 }
 
-/** The pointer in the inode that leads to a block, how many levels lie under it, and how many blocks it spans. */
-function locate(
+/** The pointer in the inode that leads to a block, how many levels lie under it, and how many blocks it spans.
+ *  EFBIG past the last one. */
+export function locate(
   inode: Inode,
   lblk: number,
 ): { root: number; levels: number; span: number; rest: number } {
@@ -61,7 +62,8 @@ function emptyRun(map: MapMemo, len: number): void {
   map.len = len;
 }
 
-function pointer(inode: Inode, table: number): number {
+/** The pointer at an address, checked; 0 for a hole. EUCLEAN. */
+export function pointer(inode: Inode, table: number): number {
   const { dv, sb } = inode.vol;
   const pblk = dv.getUint32(table, true);
   if (pblk === 0 || (pblk > sb.firstDataBlock && pblk < sb.blocks)) return pblk;
