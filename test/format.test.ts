@@ -50,9 +50,10 @@ function fieldsOf(file: string): Field[] {
   return found;
 }
 
-/** In one section DE_TAIL_* is another record than DE_*, T3_* than T_*; DX_ROOT_* holds two. */
+/** In one section DE_TAIL_* is another record than DE_*, DX_ROOT_* than DX_*, and so for each fast-commit record. */
 function recordOf(prefix: string, rest: string): string {
-  return /^_(TAIL|ROOT|NODE|HEAD)_/.test(rest) ? prefix + rest.replace(/_[A-Z0-9]+$/, '') : prefix;
+  const kind = /^_(TAIL|ROOT|NODE|HEAD|TL|INO|ADD_RANGE|DEL_RANGE|DENTRY)(?=_|$)/.exec(rest);
+  return kind ? prefix + kind[0] : prefix;
 }
 
 function sizeOf(comment: string): number | undefined {
@@ -106,8 +107,7 @@ const IMAGES: Record<string, string> = {
   'ext4, gdt_csum': '-t ext4 -b 2048 -O ^metadata_csum,uninit_bg,^64bit -I 512',
   'ext4, bigalloc, quota, project, mmp':
     '-t ext4 -b 4096 -C 16384 -O bigalloc,quota,project,mmp -I 1024',
-  'ext4, orphan_file, stride':
-    '-t ext4 -b 4096 -O orphan_file -E stride=4,stripe_width=12,hash_seed=01234567-89ab-cdef-0123-456789abcdef',
+  'ext4, orphan_file, stride': '-t ext4 -b 4096 -O orphan_file -E stride=4,stripe_width=12',
 };
 
 /** dumpe2fs's line -> what the offsets give. */

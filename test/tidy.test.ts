@@ -135,11 +135,6 @@ describe('floors', () => {
     expect(library.map(floorOf).filter((floor) => !(floor in BELOW))).toEqual([]);
   });
 
-  test('no two files import each other in a ring', () => {
-    const graph = new Map(library.map((file) => [file, edges(file)]));
-    expect(rings(graph)).toEqual([]);
-  });
-
   test('a kernel imports only kernels', () => {
     const faults = kernels.flatMap((file) =>
       importsOf(file)
@@ -162,27 +157,6 @@ describe('floors', () => {
     expect(faults).toEqual([]);
   });
 });
-
-/** The files that a file loads when it is evaluated: type imports do not count. */
-function edges(file: string): string[] {
-  return importsOf(file)
-    .filter(({ target, typeOnly }) => target.startsWith('.') && !typeOnly)
-    .map(({ target }) => relative(ROOT, resolve(ROOT, file, '..', target)));
-}
-
-function rings(graph: Map<string, string[]>): string[] {
-  const found: string[] = [];
-  const done = new Set<string>();
-  const follow = (file: string, trail: string[]): void => {
-    const at = trail.indexOf(file);
-    if (at >= 0) found.push([...trail.slice(at), file].join(' -> '));
-    if (at >= 0 || done.has(file)) return;
-    for (const next of graph.get(file) ?? []) follow(next, [...trail, file]);
-    done.add(file);
-  };
-  for (const file of graph.keys()) follow(file, []);
-  return found;
-}
 
 describe('the core', () => {
   const core = library.filter((file) => CORE.includes(floorOf(file)));

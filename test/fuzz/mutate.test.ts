@@ -89,7 +89,7 @@ async function runPlan(plan: Omit<Plan, 'watch'>): Promise<Report & { next: numb
       closeSync(fd);
       const last = caseOf(file);
       if (report) return done({ ...report, next: last.n + 1 });
-      const reason = `the process ended with ${signal ?? code}: hung for ${STUCK_MS} ms or died\n${stderr}`;
+      const reason = `hung for ${STUCK_MS} ms or died with ${signal ?? code}\n${stderr}`;
       done({
         cases: 1,
         refused: 0,

@@ -79,7 +79,7 @@ export async function runChild(job: Job): Promise<Outcome> {
     });
     child.on('exit', (code, signal) => {
       clearTimeout(timer);
-      const bug = `the process ended with ${signal ?? code} after at most ${LIMIT_WALL_MS} ms\n${stderr}`;
+      const bug = `ended with ${signal ?? code}, limit ${LIMIT_WALL_MS} ms\n${stderr}`;
       done(outcome ?? { bug, cpuMs: LIMIT_WALL_MS, peakMiB: 0 });
     });
     child.send(job);

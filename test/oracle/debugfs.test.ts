@@ -167,7 +167,8 @@ need.describe('blocks larger than a page', NEEDS, () => {
       const faults = paths.flatMap((one, i) => {
         const [ours, want] = [ourStat(fs, one), theirs.get(inos[i]) ?? {}];
         if (want.crtime === '') ours.crtime = ''; // 128-byte inodes have none
-        if (options.includes('inline')) ours.blocks = want.blocks; // the kernel counts sectors for inline data
+        // As the kernel does, we count sectors for inline data.
+        if (options.includes('inline')) ours.blocks = want.blocks;
         const wrong = Object.keys(ours).filter((key) => ours[key] !== want[key]);
         return wrong.map((key) => `${one}: ${key} is ${ours[key]}, debugfs ${want[key]}`);
       });

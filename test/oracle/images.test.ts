@@ -198,7 +198,8 @@ need.describe('images that need recovery', [need.oracles()], () => {
   }
 
   function compare(outcome: Outcome, want: State | undefined, name: string): void {
-    if (want === undefined) return; // the kernel refuses it: a named error or data, which inspect has checked
+    // Where the kernel refuses it: a named error or data, which inspect has checked.
+    if (want === undefined) return;
     // The kernel's own fast-commit replay leaves wrong link counts: contents only.
     const keys = name.startsWith('fast_commit') ? CONTENT : undefined;
     expect(differences(stateOf(outcome), want, { keys })).toEqual([]);

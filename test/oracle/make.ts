@@ -131,7 +131,9 @@ export const RECIPES: Record<string, Recipe> = {
   },
   'ext4-uninit-bg': { mkfs: '-t ext4 -b 1024 -O ^metadata_csum,uninit_bg,^64bit', has: EXT4 },
   'ext4-nothing': {
-    mkfs: '-t ext4 -b 4096 -I 128 -O ^has_journal,^metadata_csum,^64bit,^flex_bg,^dir_index,^huge_file,^extra_isize',
+    mkfs:
+      '-t ext4 -b 4096 -I 128 -O ^has_journal,^metadata_csum,^64bit,^flex_bg,^dir_index,' +
+      '^huge_file,^extra_isize',
     has: `${EXT4},no_huge_file`,
   },
   'ext4-bigalloc-4k': {

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Fills an image through the kernel's ext4 (populate.py fill TOOLS IMAGE MOUNTPOINT SCALE FEATURE,...), or writes as
-JSON what the kernel shows of it in a read-only mount (populate.py read TOOLS IMAGE MOUNTPOINT OUT). Root and loop
-devices. TOOLS is the folder of the oracles' loopmnt.py and fsdump.py. Everything is drawn from fixed seeds."""
+"""Fills an image through the kernel's ext4: populate.py fill TOOLS IMAGE MOUNTPOINT SCALE FEATURE,...
+or writes as JSON what the kernel shows of it: populate.py read TOOLS IMAGE MOUNTPOINT OUT.
+Needs root and loop devices. TOOLS is the folder of the oracles' loopmnt.py and fsdump.py.
+Everything is drawn from fixed seeds."""
 import array, ctypes, fcntl, json, os, random, socket, stat, struct, sys
 
 DOES, TOOLS, IMAGE, MNT = sys.argv[1], *map(os.path.abspath, sys.argv[2:5])
@@ -41,8 +42,8 @@ def fallocate(path, mode, pos, length):
 
 def regular(bs):
     os.mkdir('reg')
-    sizes = [0, 1, 59, 60, 61, 100, 128, 151, 160, 200, 700, 900, bs - 1, bs, bs + 1, 12 * bs, 12 * bs + 1, 100000]
-    for size in sizes:
+    sizes = [0, 1, 59, 60, 61, 100, 128, 151, 160, 200, 700, 900, 100000]
+    for size in sizes + [bs - 1, bs, bs + 1, 12 * bs, 12 * bs + 1]:
         put('reg/size%d' % size, blob(size, size))
     put('reg/big', blob('big', (1 << 20) + 321))
     os.truncate('reg/size100000', 50001)
@@ -130,7 +131,8 @@ def directories():
 def names():
     os.mkdir('names')
     long = [b'l' * 255, 'ü'.encode() * 127, b'x' * 254]
-    odd = [b'\xff\xfe\x00'[:2], b'\xed\xa0\x80', b'a\nb', b' ', b'\xf0\x9f\x98\x80', b'.hidden', b'...', b'-rf', b'\x01\x7f']
+    odd = [b'\xff\xfe', b'\xed\xa0\x80', b'a\nb', b' ', b'\xf0\x9f\x98\x80', b'.hidden', b'...']
+    odd += [b'-rf', b'\x01\x7f']
     for i, name in enumerate(long + odd + ['é'.encode(), 'e\u0301'.encode(), b'CaSe', b'case']):
         put(b'names/' + name, b'%d' % i)
 
@@ -152,7 +154,8 @@ def links(bs):
 
 def special():
     os.mkdir('special')
-    for i, (major, minor) in enumerate([(1, 3), (5, 255), (8, 256), (259, 1048575), (4095, 0), (0, 0)]):
+    numbers = [(1, 3), (5, 255), (8, 256), (259, 1048575), (4095, 0), (0, 0)]
+    for i, (major, minor) in enumerate(numbers):
         os.mknod('special/c%d' % i, stat.S_IFCHR | 0o620, os.makedev(major, minor))
         os.mknod('special/b%d' % i, stat.S_IFBLK | 0o660, os.makedev(major, minor))
     os.mkfifo('special/fifo', 0o600)
@@ -179,7 +182,7 @@ def xattrs(bs):
     os.setxattr('xattrs/file', 'security.s', b'label')
     for name in ('xattrs/block', 'xattrs/shared'):
         put(name, b'b')
-        os.setxattr(name, 'user.large', blob('large', bs - 300 if 'small' in HAS else min(bs, 4096) - 300))
+        os.setxattr(name, 'user.large', blob('large', min(bs, 4096) - 300))
     os.setxattr('xattrs', 'user.dir', b'on a directory')
     os.symlink('file', 'xattrs/link')
     os.setxattr('xattrs/link', 'trusted.link', b'on a link', follow_symlinks=False)
@@ -197,7 +200,8 @@ def xattrs(bs):
         os.removexattr('xattrs/removed', 'user.r%d' % i)
     if 'ext_attr' not in HAS:
         return
-    access = [(1, 6, none), (2, 4, 1000), (2, 7, 70000), (4, 4, none), (8, 1, 80000), (16, 5, none), (32, 0, none)]
+    access = [(1, 6, none), (2, 4, 1000), (2, 7, 70000), (4, 4, none), (8, 1, 80000)]
+    access += [(16, 5, none), (32, 0, none)]
     os.setxattr('xattrs/none', 'system.posix_acl_access', acl(access))
     os.mkdir('xattrs/default')
     os.setxattr('xattrs/default', 'system.posix_acl_default', acl(access))
@@ -207,7 +211,8 @@ def xattrs(bs):
 
 def owners():
     os.mkdir('owners')
-    for i, (uid, gid) in enumerate([(0, 1), (65534, 65535), (65536, 70000), (0xFFFFFFFE, 0xFFFFFFFD)]):
+    owners = [(0, 1), (65534, 65535), (65536, 70000), (0xFFFFFFFE, 0xFFFFFFFD)]
+    for i, (uid, gid) in enumerate(owners):
         put('owners/o%d' % i, b'')
         os.chown('owners/o%d' % i, uid, gid)
     for mode in (0, 0o4755, 0o2755, 0o1777, 0o7777, 0o111):
@@ -219,7 +224,8 @@ def owners():
 
 def flags():
     os.mkdir('flags')
-    for name, bit in {'sync': 8, 'immutable': 16, 'append': 32, 'nodump': 64, 'noatime': 128}.items():
+    bits = {'sync': 8, 'immutable': 16, 'append': 32, 'nodump': 64, 'noatime': 128}
+    for name, bit in bits.items():
         put('flags/' + name, name.encode())
         setflags('flags/' + name, bit)
     os.mkdir('flags/dirsync')
@@ -255,7 +261,8 @@ def encrypted():
     os.close(fd)
     os.mkdir('secret')
     fd = os.open('secret', os.O_RDONLY)
-    fcntl.ioctl(fd, FS_IOC_SET_ENCRYPTION_POLICY, struct.pack('<BBBBB3s16s', 2, 1, 4, 0, 0, b'', bytes(arg[8:24])))
+    policy = struct.pack('<BBBBB3s16s', 2, 1, 4, 0, 0, b'', bytes(arg[8:24]))
+    fcntl.ioctl(fd, FS_IOC_SET_ENCRYPTION_POLICY, policy)
     os.close(fd)
     put('secret/file', blob('secret', 9000))
     put('secret/' + 'n' * 200, b'long name')
@@ -267,7 +274,8 @@ def encrypted():
 def times():
     """Last of all: nothing may touch these files afterwards. The kernel clamps what the inode cannot hold."""
     os.mkdir('times')
-    seconds = [0, -1, -(1 << 31), -315619200, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 33) + 5, 15032385535, 13 << 30]
+    seconds = [0, -1, -(1 << 31), -315619200, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 33) + 5]
+    seconds += [15032385535, 13 << 30]
     for i, sec in enumerate(seconds):
         put('times/t%d' % i, b'')
         os.utime('times/t%d' % i, ns=(sec * 10**9 + 123456789, sec * 10**9 + 999999999))
@@ -298,7 +306,8 @@ def fiemap(fd):
     out, pos = [], 0
     while True:
         count = 500
-        buffer = bytearray(struct.pack('<QQIIII', pos, 2**63 - 1 - pos, 0, 0, count, 0) + bytes(56 * count))
+        head = struct.pack('<QQIIII', pos, 2**63 - 1 - pos, 0, 0, count, 0)
+        buffer = bytearray(head + bytes(56 * count))
         fcntl.ioctl(fd, FS_IOC_FIEMAP, buffer)
         mapped = struct.unpack_from('<I', buffer, 20)[0]
         for i in range(mapped):
@@ -326,7 +335,8 @@ def more(path):
     """What fsdump leaves out: inode number, all times, sectors, chattr flags, extents, directory entries."""
     st = os.lstat(path)
     record = {'ino': st.st_ino, 'blocks': st.st_blocks, 'blksize': st.st_blksize,
-              'atime': str(st.st_atime_ns), 'mtime': str(st.st_mtime_ns), 'ctime': str(st.st_ctime_ns)}
+              'atime': str(st.st_atime_ns), 'mtime': str(st.st_mtime_ns),
+              'ctime': str(st.st_ctime_ns)}
     born = birth(path)
     if born is not None:
         record['btime'] = str(born)
@@ -367,8 +377,8 @@ def read():
         extra = {}
         walk(os.fsencode(MNT), '/', extra)
         vfs = os.statvfs(MNT)
-        statfs = {'bsize': vfs.f_bsize, 'blocks': vfs.f_blocks, 'bfree': vfs.f_bfree, 'bavail': vfs.f_bavail,
-                  'files': vfs.f_files, 'ffree': vfs.f_ffree}
+        names = ('bsize', 'blocks', 'bfree', 'bavail', 'files', 'ffree')
+        statfs = {name: getattr(vfs, 'f_' + name) for name in names}
     with open(os.path.abspath(sys.argv[5]), 'w') as out:
         json.dump({'state': state, 'extra': extra, 'statfs': statfs}, out)
 
