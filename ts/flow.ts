@@ -36,7 +36,13 @@ export interface LogRequest {
   readonly op: 'commit' | 'space';
 }
 
-export type Request = StepRequest | IoRequest | LogRequest;
+/** Takes the turns of inodes until the flow ends; 0 is the tree's own. Nothing on a synchronous mount. */
+export interface LockRequest {
+  readonly op: 'lock';
+  readonly inos: number[];
+}
+
+export type Request = StepRequest | IoRequest | LogRequest | LockRequest;
 
 // biome-ignore lint/suspicious/noExplicitAny: what comes back depends on the request; step() gives it its type
 export type Flow<T> = Generator<Request, T, any>;
@@ -54,6 +60,11 @@ export function* step<R, A = undefined, B = undefined, C = undefined>(
 /** `yield* commit()`: what handles have closed so far is durable afterwards. Nothing on a read-only mount. */
 export function* commit(): Flow<void> {
   yield { op: 'commit' };
+}
+
+/** `yield* lock(inos)`: nobody else changes these inodes until this flow ends. Once a flow, all at a time. */
+export function* lock(...inos: number[]): Flow<void> {
+  yield { op: 'lock', inos };
 }
 
 /** `yield* writeBack()`: a commit, and its blocks home. */

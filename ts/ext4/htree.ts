@@ -3,34 +3,38 @@
 
 import { ABI_NAME, ABI_RESULT, ABI_SEED } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
-import { dirBlock, dirBlocks, findName, indexOffset } from './dir.ts';
+import { dirBlock, dirBlocks, findName, indexOffset, NOWHERE, type Place } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import type { Inode } from './inode.ts';
 
-/** "Scan it": the index is not one that can be used. */
-const SCAN = -1;
 /** Leaves followed for one hash at most. */
 const MAX_COLLISIONS = 1024;
 
 /** A place in the index: the entries of one block, and the one taken. */
-interface Level {
+export interface Level {
   lblk: number;
   entry: number;
 }
 
-/** Looks a name up by its hash: the inode number, 0 when it is not there, -1 when the index is of no use.
- *  Throws Missing; EUCLEAN, EBADMSG of the blocks on the way. */
-export function lookupHtree(dir: Inode, name: Uint8Array): number {
+/** Looks a name up by its hash: where it is, or null when the index is of no use. Throws Missing; EUCLEAN, EBADMSG of
+ *  the blocks on the way. */
+export function lookupHtree(dir: Inode, name: Uint8Array): Place | null {
+  const path = pathTo(dir, name);
+  return path === null ? null : searchLeaves(dir, name, path.hash, path.levels);
+}
+
+/** The way to the leaf where a name is or would go, and its hash; null when the index is of no use. Throws Missing. */
+export function pathTo(dir: Inode, name: Uint8Array): { hash: number; levels: Level[] } | null {
   const root = dirBlock(dir, 0);
-  if (root === null || indexOffset(dir, root.ptr) !== F.DX_ROOT_ENTRIES) return SCAN;
+  if (root === null || indexOffset(dir, root.ptr) !== F.DX_ROOT_ENTRIES) return null;
   const { dv, sb } = dir.vol;
   const levels = dv.getUint8(root.ptr + F.DX_ROOT_INDIRECT_LEVELS);
   const most = hasBit(sb.incompat, F.INCOMPAT_LARGEDIR) ? 3 : 2;
   const flags = dv.getUint8(root.ptr + F.DX_ROOT_UNUSED_FLAGS);
   const hash = hashOf(dir, dv.getUint8(root.ptr + F.DX_ROOT_HASH_VERSION), name);
-  if (levels >= most || flags % 2 === 1 || hash < 0) return SCAN;
+  if (levels >= most || flags % 2 === 1 || hash < 0) return null;
   const path = descend(dir, hash, levels);
-  return path === null ? SCAN : searchLeaves(dir, name, hash, path);
+  return path === null ? null : { hash, levels: path };
 }
 
 /** The hash of a name, or -1 for a version that is not known. */
@@ -59,12 +63,13 @@ function descend(dir: Inode, hash: number, levels: number): Level[] | null {
   return path;
 }
 
-interface Node {
+export interface Node {
   ptr: number;
   count: number;
 }
 
-function indexNode(dir: Inode, lblk: number, level: number): Node | null {
+/** The entries of an index block, checked; null when it breaks a rule. Throws Missing. */
+export function indexNode(dir: Inode, lblk: number, level: number): Node | null {
   if (lblk >= dirBlocks(dir)) return null;
   const buffer = dirBlock(dir, lblk);
   if (buffer === null) return null;
@@ -92,25 +97,25 @@ function search(dir: Inode, node: Node, hash: number): number {
   return low - 1;
 }
 
-function childOf(dir: Inode, node: Node, entry: number): number {
+export function childOf(dir: Inode, node: Node, entry: number): number {
   const raw = dir.vol.dv.getUint32(node.ptr + entry * F.DX_ENTRY_SIZE + F.DX_BLOCK, true);
   return raw % 2 ** 28;
 }
 
-function searchLeaves(dir: Inode, name: Uint8Array, hash: number, path: Level[]): number {
+function searchLeaves(dir: Inode, name: Uint8Array, hash: number, path: Level[]): Place | null {
   for (let i = 0; i < MAX_COLLISIONS; i++) {
     const last = path[path.length - 1];
     const node = indexNode(dir, last.lblk, path.length - 1);
-    if (node === null) return SCAN;
+    if (node === null) return null;
     const leaf = childOf(dir, node, last.entry);
     const buffer = leaf > 0 && leaf < dirBlocks(dir) ? dirBlock(dir, leaf) : null;
-    if (buffer === null) return SCAN;
+    if (buffer === null) return null;
     const ino = findName(dir, buffer.ptr, dir.vol.sb.blockSize, name);
-    if (ino !== 0) return ino;
+    if (ino !== 0) return { ino, lblk: leaf };
     const more = nextLeaf(dir, hash, path);
-    if (more !== true) return more === null ? SCAN : 0;
+    if (more !== true) return more === null ? null : NOWHERE;
   }
-  return SCAN;
+  return null;
 }
 
 /** Moves the path to the next leaf if names of the same hash go on there. Null when a block breaks a rule. */

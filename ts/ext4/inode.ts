@@ -36,6 +36,8 @@ export class Inode {
   names: Map<string, number> | null = null;
   /** One more than the group where the last file of this directory went; 0 = none yet. */
   hint = 0;
+  /** The first block of this directory, when it is a list, that may have room. */
+  room = 0;
   /** Open files and leases: the inode stays in memory. */
   users = 0;
   size = 0;
@@ -159,6 +161,7 @@ export class Inode {
   adoptRecord(buffer: Buffer): void {
     this.#load(buffer.ptr + this.off, false);
     this.#buffer = buffer;
+    buffer.kind = KIND_INODES;
     this.#edits = this.vol.journal!.step;
     this.vol.journal!.after(sealInode, this, undefined);
   }

@@ -2,12 +2,15 @@
 // from the superblock through the inodes' dtime, and the orphan file. Here they are read, not worked off.
 
 import * as F from '../../assembly/format/ext4.ts';
+import type { Buffer } from '../cache/buffer.ts';
 import { badChecksum, corrupt } from '../errno.ts';
 import { type Flow, step } from '../flow.ts';
 import { hasBit } from './features.ts';
 import { blockOf } from './iomap.ts';
 import type { Ext4Volume } from './volume.ts';
 
+/** A buffer that is a block of the orphan file. */
+export const KIND_ORPHANS = 8;
 /** A chain longer than this goes in circles. */
 const MAX_CHAIN = 1 << 20;
 
@@ -54,4 +57,12 @@ function orphanBlock(vol: Ext4Volume, lblk: number): { inos: number[]; next: num
     if (ino !== 0) inos.push(ino);
   }
   return { inos, next: lblk + 1 };
+}
+
+/** Writes the checksum of a block of the orphan file. */
+export function sealOrphans(vol: Ext4Volume, { ptr, pblk, seed }: Buffer): void {
+  const { sb, sums, dv } = vol;
+  const tail = ptr + sb.blockSize - F.OB_TAIL_SIZE;
+  const sum = sums.run(sums.u64(seed, pblk), ptr, sb.blockSize - F.OB_TAIL_SIZE);
+  dv.setUint32(tail + F.OB_CHECKSUM, sum, true);
 }

@@ -3,8 +3,9 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
-import { KIND_DIR, sealDirBlock } from './dir.ts';
+import { KIND_DIR, sealDirBlock } from './dirblock.ts';
 import { KIND_EXTENT, sealExtentNode } from './extent.ts';
+import { KIND_ORPHANS, sealOrphans } from './orphan.ts';
 import type { Ext4Volume } from './volume.ts';
 import { KIND_XATTR } from './xattr.ts';
 
@@ -14,6 +15,7 @@ export function sealBuffer(vol: Ext4Volume, buffer: Buffer): void {
   if (buffer.kind === KIND_DIR) sealDirBlock(vol, buffer);
   else if (buffer.kind === KIND_EXTENT) sealExtentNode(vol, buffer);
   else if (buffer.kind === KIND_XATTR) sealXattrBlock(vol, buffer);
+  else if (buffer.kind === KIND_ORPHANS) sealOrphans(vol, buffer);
 }
 
 function sealXattrBlock(vol: Ext4Volume, { ptr, pblk }: Buffer): void {

@@ -21,6 +21,8 @@ export interface VolumeOptions {
   /** Owner of what is made. */
   uid: number;
   gid: number;
+  /** Permission bits that what is made does not get, unless a default ACL says. */
+  umask: number;
 }
 
 /** A group whose descriptor the running transaction changed. seal() brings its bitmaps' checksums up to date. */
@@ -52,6 +54,10 @@ export class Ext4Volume {
   free: { clusters: number; inodes: number } | null = null;
   /** The group where the next directory of the root is tried. */
   spread = 0;
+  /** Blocks of xattrs by hash, to share: a hint, checked before it is believed. */
+  readonly xattrBlocks = new Map<number, number>();
+  /** Inodes on the orphan chain. */
+  readonly orphans = new Set<number>();
   /** Blocks freed by transactions that are not durable, by group. */
   readonly pending = new Map<number, PendingFrees>();
   readonly dirtyGroups = new Map<number, DirtyGroup>();

@@ -24,6 +24,7 @@ export interface XattrEntry {
   /** Address of the value, valid until the step ends; 0 when it is empty or lies in inode `inum`. */
   valuePtr: number;
   inum: number;
+  hash: number;
 }
 
 const PREFIXES: Record<number, string> = {
@@ -144,7 +145,8 @@ function checkHash(owner: Inode, holder: Inode, value: Uint8Array): void {
   if (!lustre) throw corrupt('xattr value inode', 'wrong hash', { ino: holder.ino });
 }
 
-function inodeXattrs(inode: Inode): XattrEntry[] {
+/** The entries that lie in the inode. Throws Missing; EUCLEAN. */
+export function inodeXattrs(inode: Inode): XattrEntry[] {
   const ptr = inode.at();
   const { sb, dv } = inode.vol;
   const start = F.EXT4_GOOD_OLD_INODE_SIZE + inode.extraSize;
@@ -155,7 +157,8 @@ function inodeXattrs(inode: Inode): XattrEntry[] {
   return decode(inode, first, first, ptr + sb.inodeSize, inode.pblk);
 }
 
-function blockXattrs(inode: Inode): XattrEntry[] {
+/** The entries of the inode's xattr block. Throws Missing; EUCLEAN, EBADMSG. */
+export function blockXattrs(inode: Inode): XattrEntry[] {
   const pblk = xattrBlock(inode);
   if (pblk === 0) return [];
   const { cache, sb } = inode.vol;
@@ -227,6 +230,7 @@ function decodeEntry(inode: Inode, at: number, base: number, nameLen: number): X
     size,
     valuePtr: inum === 0 && size > 0 ? base + offs : 0,
     inum,
+    hash: dv.getUint32(at + F.E_HASH, true),
   };
 }
 

@@ -19,6 +19,7 @@ import { commit, type Flow, step, writeBack } from '../flow.ts';
 import { bufferedRead, copyCached, type ReadRequest } from '../iomap/buffered.ts';
 import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
 import type { Trace } from '../trace.ts';
+import { Changes } from './change.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
 import { type Lease, lease, leaseCached } from './lease.ts';
@@ -54,6 +55,8 @@ export class FileSystem {
   readonly trace: Trace;
   readonly vol: Ext4Volume;
   readonly options: MountOptions;
+  /** Everything that changes the tree. */
+  readonly change: Changes;
   readonly #session: Session;
   readonly #driver: Driver;
   readonly #files = new O.Files();
@@ -67,6 +70,7 @@ export class FileSystem {
     this.sync = session.driver.sync;
     this.readOnly = session.readOnly;
     this.options = options;
+    this.change = new Changes(session.vol);
   }
 
   /** Runs a flow; on a synchronous mount all of it happens before this returns. */
@@ -140,9 +144,11 @@ export class FileSystem {
   // ---- open files
 
   /** A descriptor. Writing needs a writable mount: EROFS. */
-  *open(path: Path, flags: number, _mode = 0o666): Flow<number> {
-    const ino = yield* this.#resolveForOpen(path, flags);
-    if (ino === 0) throw new Ext4Error((flags & O.O_CREAT) !== 0 ? 'EROFS' : 'ENOENT');
+  *open(path: Path, flags: number, mode = 0o666): Flow<number> {
+    let ino = yield* this.#resolveForOpen(path, flags);
+    if (ino === 0 && (flags & O.O_CREAT) !== 0) ino = yield* this.change.mknod(path, mode & 0o7777);
+    else if (ino !== 0) yield* this.change.truncateForOpen(ino, flags);
+    if (ino === 0) throw new Ext4Error('ENOENT');
     return (yield* step(openStep, this, ino, flags)).fd;
   }
 
@@ -167,7 +173,9 @@ export class FileSystem {
   }
 
   *close(fd: number): Flow<void> {
+    const { inode } = this.#files.get(fd);
     this.#files.remove(fd);
+    yield* this.change.closed(inode);
   }
 
   /** The open file of a descriptor. EBADF. */
@@ -384,7 +392,10 @@ function openStep(fs: FileSystem, ino: number, flags: number): O.OpenFile {
   if (inode.isLink) throw new Ext4Error('ELOOP');
   if ((flags & O.O_DIRECTORY) !== 0 && !inode.isDir) throw new Ext4Error('ENOTDIR');
   if (inode.isDir && (write || (flags & O.O_CREAT) !== 0)) throw new Ext4Error('EISDIR');
-  if (write || (flags & O.O_TRUNC) !== 0) throw new Ext4Error('EROFS');
+  if ((write || (flags & O.O_TRUNC) !== 0) && fs.readOnly) throw new Ext4Error('EROFS');
+  if (write && inode.has(F.EXT4_IMMUTABLE_FL)) throw new Ext4Error('EPERM');
+  const append = (flags & O.O_APPEND) !== 0 && (flags & O.O_TRUNC) === 0;
+  if (write && !append && inode.has(F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
   if (!inode.isDir && !inode.isFile) throw new Ext4Error('ENXIO', 'a device, fifo or socket');
   if (inode.isFile) refuseEncrypted(inode);
   return fs.addFile(ino, flags);

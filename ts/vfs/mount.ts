@@ -150,8 +150,8 @@ function newSession(
   const cache = new Cache(kernels, sb.blockSize, sb.blocks, kernels.u8.length);
   const trace = new Trace();
   const { dax = 'always', data = 'ordered', bufferedIomap = true } = o;
-  const { uid = 0, gid = 0, journalDevice } = o;
-  const options = { dax, data, bufferedIomap, journalDevice, uid, gid };
+  const { uid = 0, gid = 0, umask = 0o022, journalDevice } = o;
+  const options = { dax, data, bufferedIomap, journalDevice, uid, gid, umask };
   const vol = new Ext4Volume(sb, cache, device, options, trace);
   vol.inodes = new Inodes(vol);
   const owner = (file: FileFolios) => vol.inodes.get(file.ino);

@@ -25,7 +25,16 @@ export interface Walked {
 /** Follows a path to its inode. ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG; EUCLEAN, EBADMSG. */
 export function* walk(vol: Ext4Volume, path: Path, follow: boolean): Flow<Walked> {
   const { parts, dir } = splitPath(path);
-  const rest = parts.reverse();
+  return yield* walkSteps(vol, parts, { follow, dir });
+}
+
+/** As walk(), by components. `dir`: the end must be a directory. */
+export function* walkSteps(
+  vol: Ext4Volume,
+  parts: string[],
+  { follow, dir }: { follow: boolean; dir: boolean },
+): Flow<Walked> {
+  const rest = [...parts].reverse();
   const way: Walked = { ino: F.EXT4_ROOT_INO, inos: [], keys: [] };
   let links = 0;
   while (rest.length > 0) {

@@ -52,6 +52,7 @@ export class Driver implements Fill {
   journal: Journal | null = null;
   /** Commits and checkpoints, one after another. */
   #logWork: Promise<unknown> = Promise.resolve();
+  readonly #locks = new Locks();
   #turns = 0;
   #running = 0;
   readonly #line: (() => void)[] = [];
@@ -82,6 +83,7 @@ export class Driver implements Fill {
       const q: Request = r.value;
       if (q.op === 'step') r = flow.next(this.#stepSync(q));
       else if (isLogRequest(q)) r = flow.next(this.#logSync(q.op));
+      else if (q.op === 'lock') r = flow.next();
       else r = flow.next(this.#serveSync(q));
     }
     return r.value;
@@ -185,11 +187,21 @@ export class Driver implements Fill {
 
   /** `inner`: for work that turns wait for; it takes no place in their line. */
   async #driveAsync<T>(flow: Flow<T>, inner = false): Promise<T> {
+    const release: (() => void)[] = [];
+    try {
+      return await this.#driveLocked(flow, inner, release);
+    } finally {
+      for (const free of release) free();
+    }
+  }
+
+  async #driveLocked<T>(flow: Flow<T>, inner: boolean, release: (() => void)[]): Promise<T> {
     let r = flow.next();
     while (!r.done) {
       const q: Request = r.value;
       if (q.op === 'step') r = flow.next(await (inner ? this.#turn(q) : this.#step(q)));
       else if (isLogRequest(q)) r = flow.next(await this.#log(q.op));
+      else if (q.op === 'lock') r = flow.next(await this.#locks.take(q.inos, release));
       else {
         await serve(q);
         this.#count(q);
@@ -398,6 +410,28 @@ export class Driver implements Fill {
   #countRead(bytes: number): void {
     this.deviceReads++;
     this.deviceReadBytes += bytes;
+  }
+}
+
+/** The turns of inodes: first come, first served. */
+class Locks {
+  readonly #tails = new Map<number, Promise<void>>();
+
+  /** Waits for the turns of `inos`, lowest first, and adds what gives them back to `release`. */
+  async take(inos: number[], release: (() => void)[]): Promise<void> {
+    for (const ino of [...new Set(inos)].sort((a, b) => a - b)) {
+      const before = this.#tails.get(ino);
+      let free = () => {};
+      const mine = new Promise<void>((done) => {
+        free = done;
+      });
+      this.#tails.set(ino, mine);
+      release.push(() => {
+        if (this.#tails.get(ino) === mine) this.#tails.delete(ino);
+        free();
+      });
+      await before;
+    }
   }
 }
 

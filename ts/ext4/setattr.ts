@@ -1,0 +1,94 @@
+// Changing what stat shows, and the flags of chattr. Every caller is root.
+
+import * as F from '../../assembly/format/ext4.ts';
+import { Ext4Error } from '../errno.ts';
+import { type Flow, lock, step } from '../flow.ts';
+import type { Inode } from './inode.ts';
+import { touch } from './namei.ts';
+import type { Time } from './stat.ts';
+import { putTime } from './time.ts';
+import type { Ext4Volume } from './volume.ts';
+import { syncAcl } from './xattrwrite.ts';
+
+export interface Attributes {
+  /** Permission bits, 0o7777. */
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  atime?: Time;
+  mtime?: Time;
+}
+
+/** Flags that a caller may change. */
+const MODIFIABLE =
+  F.EXT4_SECRM_FL |
+  F.EXT4_UNRM_FL |
+  F.EXT4_SYNC_FL |
+  F.EXT4_IMMUTABLE_FL |
+  F.EXT4_APPEND_FL |
+  F.EXT4_NODUMP_FL |
+  F.EXT4_NOATIME_FL |
+  F.EXT4_JOURNAL_DATA_FL |
+  F.EXT4_NOTAIL_FL |
+  F.EXT4_DIRSYNC_FL |
+  F.EXT4_TOPDIR_FL |
+  F.EXT4_DAX_FL |
+  F.EXT4_PROJINHERIT_FL;
+
+/** Changes attributes. EPERM on an immutable or append-only inode. */
+export function* setAttributes(vol: Ext4Volume, ino: number, a: Attributes): Flow<void> {
+  yield* lock(ino);
+  const inode = yield* step(changeable, vol, ino);
+  yield* step(setStep, inode, a);
+  if (a.mode !== undefined) yield* syncAcl(inode);
+}
+
+function changeable(vol: Ext4Volume, ino: number): Inode {
+  const inode = vol.inodes.get(ino);
+  inode.at();
+  if (inode.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
+  return inode;
+}
+
+function setStep(inode: Inode, a: Attributes): void {
+  const { vol } = inode;
+  inode.at();
+  vol.journal!.start(2);
+  const owner = a.uid !== undefined || a.gid !== undefined;
+  if (a.uid !== undefined) putId(inode, F.I_UID, F.I_UID_HIGH, a.uid);
+  if (a.gid !== undefined) putId(inode, F.I_GID, F.I_GID_HIGH, a.gid);
+  if (owner && !inode.isDir) inode.setMode(withoutSetId(inode.mode));
+  if (a.mode !== undefined) inode.setMode(inode.type + (a.mode & 0o7777));
+  const ptr = inode.edit();
+  if (a.atime !== undefined) putTime(vol, ptr, F.I_ATIME, F.I_ATIME_EXTRA, a.atime);
+  if (a.mtime !== undefined) putTime(vol, ptr, F.I_MTIME, F.I_MTIME_EXTRA, a.mtime);
+  touch(inode, false);
+  vol.journal!.stop();
+}
+
+function putId(inode: Inode, lo: number, hi: number, id: number): void {
+  inode.put16(lo, id % 65536);
+  inode.put16(hi, Math.floor(id / 65536));
+}
+
+/** A new owner does not inherit the old one's powers: set-uid goes, set-gid where the group may execute. */
+function withoutSetId(mode: number): number {
+  const gid = (mode & 0o2010) === 0o2010 ? 0o2000 : 0;
+  return mode & ~0o4000 & ~gid;
+}
+
+/** Changes the flags that callers may change; the others stay. EOPNOTSUPP for one that cannot be set here. */
+export function* setFlags(vol: Ext4Volume, ino: number, flags: number): Flow<void> {
+  yield* lock(ino);
+  yield* step(flagStep, vol, ino, flags);
+}
+
+function flagStep(vol: Ext4Volume, ino: number, flags: number): void {
+  const inode = vol.inodes.get(ino);
+  inode.at();
+  if (((flags ^ inode.flags) & ~MODIFIABLE) !== 0) throw new Ext4Error('EOPNOTSUPP', 'flags');
+  vol.journal!.start(2);
+  inode.setFlags((inode.flags & ~MODIFIABLE) | (flags & MODIFIABLE));
+  touch(inode, false);
+  vol.journal!.stop();
+}

@@ -1,0 +1,206 @@
+// Changing the tree by path: the way to the parent, then one operation of the ext4 floor; what lost its last name is
+// removed afterwards, or when it is closed for the last time. EROFS on a read-only mount, before anything is looked up.
+
+import * as F from '../../assembly/format/ext4.ts';
+import { Ext4Error } from '../errno.ts';
+import type { Inode } from '../ext4/inode.ts';
+import { emptyFile, removeInode } from '../ext4/inoderemove.ts';
+import { createNode, linkNode, type NewNode, unlinkName } from '../ext4/namei.ts';
+import { type RenameOptions, removeDir, renameName } from '../ext4/rename.ts';
+import { type Attributes, setAttributes, setFlags } from '../ext4/setattr.ts';
+import type { Ext4Volume } from '../ext4/volume.ts';
+import { removeXattr, setXattr, type XattrOptions } from '../ext4/xattrwrite.ts';
+import { type Flow, lock, step } from '../flow.ts';
+import { O_TRUNC } from './file.ts';
+import { bytesOf, type Path, splitPath } from './names.ts';
+import { child, walk, walkSteps } from './path.ts';
+
+/** Where a name is or is to be made. */
+interface Spot {
+  parent: number;
+  key: string;
+  name: Uint8Array;
+  /** The path ends in a slash. */
+  slash: boolean;
+}
+
+export class Changes {
+  readonly #vol: Ext4Volume;
+
+  constructor(vol: Ext4Volume) {
+    this.#vol = vol;
+  }
+
+  /** EROFS unless the mount writes. */
+  #check(): void {
+    if (this.#vol.journal === null || this.#vol.journal.aborted !== null)
+      throw new Ext4Error('EROFS');
+  }
+
+  *mkdir(path: Path, mode: number): Flow<number> {
+    return yield* this.#make(path, { mode: F.S_IFDIR + (mode & 0o7777) });
+  }
+
+  /** A regular file, fifo, socket or device: `mode` has the type; without one it is a regular file. */
+  *mknod(path: Path, mode: number, rdev = 0): Flow<number> {
+    const type = mode & F.S_IFMT;
+    const device = type === F.S_IFCHR || type === F.S_IFBLK;
+    if (type === F.S_IFDIR || type === F.S_IFLNK) throw new Ext4Error('EPERM');
+    const whole = (type === 0 ? F.S_IFREG : type) + (mode & 0o7777);
+    return yield* this.#make(path, device ? { mode: whole, rdev } : { mode: whole });
+  }
+
+  *symlink(target: Uint8Array, path: Path): Flow<number> {
+    if (target.length === 0) throw new Ext4Error('ENOENT');
+    return yield* this.#make(path, { mode: F.S_IFLNK + 0o777, target });
+  }
+
+  *#make(path: Path, node: NewNode): Flow<number> {
+    const isDir = (node.mode & F.S_IFMT) === F.S_IFDIR;
+    const spot = yield* this.#spot(path, 'EEXIST');
+    if (spot.slash && !isDir) {
+      throw new Ext4Error(
+        (yield* child(this.#vol, spot.parent, spot.key)) !== 0 ? 'EEXIST' : 'ENOENT',
+      );
+    }
+    this.#check();
+    const ino = yield* createNode(this.#vol, spot.parent, spot.name, node);
+    yield* step(remember, this.#vol, spot, ino);
+    return ino;
+  }
+
+  *link(existing: Path, path: Path): Flow<void> {
+    const { ino } = yield* walk(this.#vol, existing, false);
+    const spot = yield* this.#spot(path, 'EEXIST');
+    if (spot.slash) throw new Ext4Error('ENOENT');
+    this.#check();
+    yield* linkNode(this.#vol, ino, spot.parent, spot.name);
+    yield* step(remember, this.#vol, spot, ino);
+  }
+
+  *unlink(path: Path): Flow<void> {
+    const spot = yield* this.#spot(path, 'EISDIR');
+    if (spot.slash) {
+      const ino = yield* child(this.#vol, spot.parent, spot.key);
+      if (ino !== 0)
+        throw new Ext4Error((yield* step(isDir, this.#vol, ino)) ? 'EISDIR' : 'ENOTDIR');
+    }
+    this.#check();
+    const rest = yield* unlinkName(this.#vol, spot.parent, spot.name);
+    yield* step(forget, this.#vol, spot);
+    yield* this.#removeUnused(rest);
+  }
+
+  *rmdir(path: Path): Flow<void> {
+    const { parts } = splitPath(path);
+    if (parts.length === 0) throw new Ext4Error(endsInDot(path) ? 'EINVAL' : 'EBUSY');
+    if (endsInDot(path)) throw new Ext4Error('EINVAL');
+    const spot = yield* this.#spot(path, 'ENOTEMPTY');
+    this.#check();
+    const rest = yield* removeDir(this.#vol, spot.parent, spot.name);
+    yield* step(forget, this.#vol, spot);
+    yield* this.#removeUnused(rest);
+  }
+
+  *rename(old: Path, next: Path, o: RenameOptions = {}): Flow<void> {
+    const from = yield* this.#spot(old, 'EBUSY');
+    const to = yield* this.#spot(next, o.noReplace ? 'EEXIST' : 'EBUSY');
+    if (from.slash || to.slash) yield* this.#needDirs(from, to);
+    this.#check();
+    const rest = yield* renameName(this.#vol, from, to, o);
+    yield* step(forget, this.#vol, from);
+    yield* step(forget, this.#vol, to);
+    yield* this.#removeUnused(rest);
+  }
+
+  /** With a slash at the end, only a directory is renamed. */
+  *#needDirs(from: Spot, to: Spot): Flow<void> {
+    const ino = yield* child(this.#vol, from.parent, from.key);
+    if (ino === 0) throw new Ext4Error('ENOENT');
+    if (!(yield* step(isDir, this.#vol, ino))) throw new Ext4Error('ENOTDIR');
+    if (to.parent === 0) throw new Ext4Error('ENOENT');
+  }
+
+  *setAttributes(ino: number, attributes: Attributes): Flow<void> {
+    this.#check();
+    yield* setAttributes(this.#vol, ino, attributes);
+  }
+
+  *setxattr(ino: number, name: Uint8Array, value: Uint8Array, o: XattrOptions): Flow<void> {
+    this.#check();
+    yield* setXattr(this.#vol, ino, name, value, o);
+  }
+
+  *removexattr(ino: number, name: Uint8Array): Flow<void> {
+    this.#check();
+    yield* removeXattr(this.#vol, ino, name);
+  }
+
+  *setFlags(ino: number, flags: number): Flow<void> {
+    this.#check();
+    yield* setFlags(this.#vol, ino, flags);
+  }
+
+  /** O_TRUNC on an existing regular file: all of its data goes. EROFS, EPERM. */
+  *truncateForOpen(ino: number, flags: number): Flow<void> {
+    if ((flags & O_TRUNC) === 0) return;
+    const inode = yield* step(inodeOf, this.#vol, ino);
+    if (!inode.isFile) return;
+    this.#check();
+    if (inode.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
+    yield* lock(ino);
+    yield* emptyFile(this.#vol, ino);
+  }
+
+  /** Removes what has no name, unless it is open: then its last close does. */
+  *#removeUnused(ino: number): Flow<void> {
+    if (ino !== 0 && !(yield* step(isOpen, this.#vol, ino))) yield* removeInode(this.#vol, ino);
+  }
+
+  /** After a close: an orphan that nobody has open goes. */
+  *closed(inode: Inode): Flow<void> {
+    if (inode.users > 0 || !this.#vol.orphans.has(inode.ino)) return;
+    if (this.#vol.journal !== null && this.#vol.journal.aborted === null) {
+      yield* removeInode(this.#vol, inode.ino);
+    }
+  }
+
+  /** The parent of a path's last name. `dots`: the error when that is "." or "..", or the path is the root. */
+  *#spot(path: Path, dots: 'EEXIST' | 'EISDIR' | 'ENOTEMPTY' | 'EBUSY'): Flow<Spot> {
+    const { parts, dir } = splitPath(path);
+    const key = parts.pop();
+    const way = yield* walkSteps(this.#vol, parts, { follow: true, dir: true });
+    if (key === undefined || key === '..' || endsInDot(path)) throw new Ext4Error(dots);
+    return { parent: way.ino, key, name: bytesOf(key), slash: dir };
+  }
+}
+
+function endsInDot(path: Path): boolean {
+  const at = (i: number) => (typeof path === 'string' ? path.charCodeAt(i) : path[i]);
+  const { length } = path;
+  return at(length - 1) === 0x2e && (length === 1 || at(length - 2) === 0x2f);
+}
+
+function inodeOf(vol: Ext4Volume, ino: number): Inode {
+  const inode = vol.inodes.get(ino);
+  inode.at();
+  return inode;
+}
+
+function isDir(vol: Ext4Volume, ino: number): boolean {
+  const inode = vol.inodes.get(ino);
+  inode.at();
+  return inode.isDir;
+}
+
+function isOpen(vol: Ext4Volume, ino: number): boolean {
+  return (vol.inodes.known(ino)?.users ?? 0) > 0;
+}
+
+function remember(vol: Ext4Volume, spot: Spot, ino: number): void {
+  vol.inodes.get(spot.parent).names?.set(spot.key, ino);
+}
+
+function forget(vol: Ext4Volume, spot: Spot): void {
+  vol.inodes.get(spot.parent).names?.delete(spot.key);
+}
