@@ -72,7 +72,7 @@ const RESERVED: Record<string, [after: string, bytes: number]> = {
   DX_HASH: ['DX_COUNT', -4], // a union: limit and count lie in place of the first entry's hash
   MMP_CHECKSUM: ['MMP_CHECK_INTERVAL', 0x3fc - 0x72],
   JS_NUM_FC_BLKS: ['JS_CHECKSUM_TYPE', 3],
-  JS_CHECKSUM: ['JS_HEAD', 0xfc - 0x5c],
+  JS_CHECKSUM: ['JS_NUM_FC_BLKS', 0xfc - 0x58],
   H_CHKSUM: ['H_CHKSUM_SIZE', 2],
 };
 
