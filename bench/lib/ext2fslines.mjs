@@ -29,7 +29,7 @@ function readOurs({ img }, into, len) {
 }
 
 async function readLines(mounted, peers, quick) {
-  const len = quick ? SEQUENTIAL / 8 : SEQUENTIAL;
+  const len = quick ? 8 * MIB : SEQUENTIAL;
   const into = Buffer.alloc(CALL);
   const subjects = [
     timed('ours', () => readOurs(mounted, into, len), mounted.drop),
@@ -44,7 +44,7 @@ async function readLines(mounted, peers, quick) {
 
 /** Every subject looks at the same files, spread over the directory. Ours starts with nothing in memory. */
 async function statLines(image, peers, quick) {
-  const count = quick ? 500 : FILES;
+  const count = quick ? 100 : FILES;
   const names = Array.from({ length: count }, (_, i) => fileName((i * FILES) / count));
   let mounted = ours(image);
   const again = () => {

@@ -88,7 +88,7 @@ export async function randomLines({ image, kernel, quick }) {
   for (const [mounted, kind, target] of mounts) {
     checkPages(mounted, into);
     const subjects = [...subjectsOf(mounted, kind, into), ...(peer ? [peer] : [])];
-    const times = await race(subjects, { rounds: quick ? 101 : 401, slice: 1 });
+    const times = await race(subjects, { rounds: quick ? 201 : 801, slice: 1 });
     const read = `read ${kind}`;
     const what = `random 4 KiB of 16 MiB cached, ${kind}`;
     compare(what, times, { ours: read, peer: KERNEL, target });
