@@ -71,5 +71,8 @@ if (import.meta.filename === process.argv[1]) {
   // Renamed into place: a test that runs meanwhile never loads half a file.
   writeFileSync(join(OUT, 'kernels.js.new'), embed(modules));
   renameSync(join(OUT, 'kernels.js.new'), join(OUT, 'kernels.js'));
-  writeFileSync(join(OUT, 'kernels.d.ts'), 'export function bytes(name: string): Uint8Array;\n');
+  writeFileSync(
+    join(OUT, 'kernels.d.ts'),
+    'export function bytes(name: string): Uint8Array<ArrayBuffer>;\n',
+  );
 }

@@ -20,13 +20,15 @@ export interface KernelExports {
   zeroList(list: number, count: number): void;
 
   /** Checks an extent node of `bytes` bytes (header and room for entries) that should have `depth`
-   *  (-1: any up to 5) and whose entries lie in [first, end) logical blocks. 0, or a negative number that names the fault. */
+   *  (-1: any up to 5) and whose entries lie in [first, end) logical blocks. 0, or a negative number
+   *  that names the fault. */
   extentCheck(node: number, bytes: number, depth: number, first: number, end: number): number;
   /** Looks `lblk` up in a leaf; writes one mapping record (abi.ts) to `out` and returns its kind.
    *  A hole's length ends at the next extent of this leaf, or at 2^32 - 1 when there is none. */
   extentLookup(leaf: number, lblk: number, out: number): number;
   /** Looks `lblk` up in an index node: child block to MAP_PBLK_*, MAP_LEN = blocks to the next index entry
-   *  (or to 2^32 - 1). Returns the entry's number, or -1 when lblk lies before the first (then MAP_LEN is the gap). */
+   *  (or to 2^32 - 1). Returns the entry's number, or -1 when lblk lies before the first (then MAP_LEN
+   *  is the gap). */
   indexLookup(node: number, lblk: number, out: number): number;
   /** Up to `max` mapping records covering [lblk, lblk + len) of one leaf, holes included. Returns how many. */
   extentMapBatch(leaf: number, lblk: number, len: number, out: number, max: number): number;
@@ -43,7 +45,8 @@ export interface KernelExports {
   /** First run of `want` clear bits in [from, to), or -1. */
   bitmapFindClear(ptr: number, from: number, to: number, want: number): number;
 
-  /** Checks all entries of a directory block's [ptr, ptr + len): 0, or a negative fault. `inodes` bounds inode numbers. */
+  /** Checks all entries of a directory block's [ptr, ptr + len): 0, or a negative fault. `inodes`
+   *  bounds inode numbers. */
   dirCheck(ptr: number, len: number, inodes: number): number;
   /** Offset of the entry with this name (raw bytes), or -1. The block must have passed dirCheck. */
   dirFind(ptr: number, len: number, name: number, nameLen: number): number;
@@ -98,7 +101,7 @@ export function createKernels(memory: WebAssembly.Memory, simd = hasSimd()): Ker
   const name = `${simd ? 'simd' : 'scalar'}-${shared ? 'shared' : 'plain'}`;
   let module = modules.get(name);
   if (module === undefined) {
-    module = new WebAssembly.Module(embedded.bytes(name) as BufferSource);
+    module = new WebAssembly.Module(embedded.bytes(name));
     modules.set(name, module);
   }
   const instance = new WebAssembly.Instance(module, { env: { memory } });

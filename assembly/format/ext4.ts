@@ -254,7 +254,8 @@ export const DE_FILE_TYPE: u32 = 0x07; // u8
 export const DE_NAME: u32 = 0x08; // bytes
 export const DE_HEADER: u32 = 8;
 export const EXT4_NAME_LEN: u32 = 255;
-export const EXT4_FT_DIR_CSUM: u32 = 0xde; // the tail entry: inode 0, rec_len 12, name_len 0, this type, le32
+// The tail entry with the checksum: inode 0, rec_len 12, name_len 0, this type, then a le32.
+export const EXT4_FT_DIR_CSUM: u32 = 0xde;
 export const DE_TAIL_SIZE: u32 = 12;
 export const DE_TAIL_CHECKSUM: u32 = 0x08; // le32
 export const EXT4_FT_UNKNOWN: u32 = 0;

@@ -1,4 +1,5 @@
-// The block allocator: runs of free clusters near a goal. What a transaction frees is not given out again before it is
+// The block allocator: runs of free clusters near a goal. What a transaction frees is not given out again before
+// it is
 // durable: such a group has a bitmap of its own for searching, in which those bits are still set.
 
 import * as F from '../../assembly/format/ext4.ts';
@@ -94,7 +95,8 @@ function countFree(vol: Ext4Volume, group: number, clusters: number): void {
   addFree(vol, clusters, 0);
 }
 
-/** Frees whole clusters. `metadata`: the blocks are revoked. Needs a handle with two credits a group. EUCLEAN when one
+/** Frees whole clusters. `metadata`: the blocks are revoked. Needs a handle with two credits a group.
+ *  EUCLEAN when one
  *  is free already or belongs to the file system itself. */
 export function freeBlocks(vol: Ext4Volume, pblk: number, count: number, metadata: boolean): void {
   const { sb } = vol;

@@ -1,5 +1,6 @@
 // Names that differ only in case: the form under which a casefold directory compares them. It follows Unicode's
-// full case folding over canonical decomposition, without default-ignorable code points, through the platform's tables.
+// full case folding over canonical decomposition, without default-ignorable code points, through the platform's
+// tables.
 
 const IGNORABLE = /\p{Default_Ignorable_Code_Point}/gu;
 

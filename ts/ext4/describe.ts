@@ -57,19 +57,21 @@ function offset(name: string): number {
 }
 
 const SUPER_U32 = (
-  's_inodes_count s_blocks_count_lo s_r_blocks_count_lo s_free_blocks_count_lo s_free_inodes_count ' +
-  's_first_data_block s_log_block_size s_log_cluster_size s_blocks_per_group s_clusters_per_group ' +
-  's_inodes_per_group s_mtime s_wtime s_lastcheck s_checkinterval s_creator_os s_rev_level s_first_ino ' +
-  's_feature_compat s_feature_incompat s_feature_ro_compat s_journal_inum s_journal_dev s_last_orphan ' +
-  's_default_mount_opts s_first_meta_bg s_mkfs_time s_blocks_count_hi s_r_blocks_count_hi ' +
-  's_free_blocks_count_hi s_flags s_raid_stripe_width s_error_count s_first_error_time s_last_error_time ' +
-  's_usr_quota_inum s_grp_quota_inum s_prj_quota_inum s_overhead_clusters s_lpf_ino s_checksum_seed ' +
-  's_orphan_file_inum s_checksum'
+  's_inodes_count s_blocks_count_lo s_r_blocks_count_lo s_free_blocks_count_lo ' +
+  's_free_inodes_count s_first_data_block s_log_block_size s_log_cluster_size ' +
+  's_blocks_per_group s_clusters_per_group s_inodes_per_group s_mtime s_wtime s_lastcheck ' +
+  's_checkinterval s_creator_os s_rev_level s_first_ino s_feature_compat s_feature_incompat ' +
+  's_feature_ro_compat s_journal_inum s_journal_dev s_last_orphan s_default_mount_opts ' +
+  's_first_meta_bg s_mkfs_time s_blocks_count_hi s_r_blocks_count_hi s_free_blocks_count_hi ' +
+  's_flags s_raid_stripe_width s_error_count s_first_error_time s_last_error_time ' +
+  's_usr_quota_inum s_grp_quota_inum s_prj_quota_inum s_overhead_clusters s_lpf_ino ' +
+  's_checksum_seed s_orphan_file_inum s_checksum'
 ).split(' ');
 const SUPER_U16 = (
-  's_mnt_count s_max_mnt_count s_magic s_state s_errors s_minor_rev_level s_def_resuid s_def_resgid ' +
-  's_inode_size s_block_group_nr s_reserved_gdt_blocks s_desc_size s_min_extra_isize s_want_extra_isize ' +
-  's_raid_stride s_mmp_update_interval s_encoding s_encoding_flags'
+  's_mnt_count s_max_mnt_count s_magic s_state s_errors s_minor_rev_level s_def_resuid ' +
+  's_def_resgid s_inode_size s_block_group_nr s_reserved_gdt_blocks s_desc_size ' +
+  's_min_extra_isize s_want_extra_isize s_raid_stride s_mmp_update_interval s_encoding ' +
+  's_encoding_flags'
 ).split(' ');
 const SUPER_U8 =
   's_def_hash_version s_log_groups_per_flex s_checksum_type s_wtime_hi s_mtime_hi s_mkfs_time_hi'.split(
@@ -98,8 +100,8 @@ export function describeGroup(vol: Ext4Volume, number: number): Record<string, u
 }
 
 const INODE_U32 = (
-  'i_size_lo i_atime i_ctime i_mtime i_dtime i_blocks_lo i_flags i_version i_generation i_file_acl_lo ' +
-  'i_size_high'
+  'i_size_lo i_atime i_ctime i_mtime i_dtime i_blocks_lo i_flags i_version i_generation ' +
+  'i_file_acl_lo i_size_high'
 ).split(' ');
 const INODE_U16 =
   'i_mode i_uid i_gid i_links_count i_blocks_high i_file_acl_high i_uid_high i_gid_high i_checksum_lo'.split(

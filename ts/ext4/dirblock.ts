@@ -1,4 +1,5 @@
-// The blocks of a directory: found, checked whole at each load, and summed when a commit takes them. A directory never
+// The blocks of a directory: found, checked whole at each load, and summed when a commit takes them. A directory
+// never
 // has more blocks than its file system: hostile extent trees end there.
 
 import { ABI_NAME } from '../../assembly/abi.ts';

@@ -12,7 +12,8 @@ import type { Ext4Volume } from './volume.ts';
 export const KIND_EXTENT = 3;
 const MAX_LBLK = 2 ** 32 - 1;
 
-/** Looks `lblk` up; writes the mapping from there on to `map` (kind as MAP_* of abi.ts). Throws Missing; EUCLEAN, EBADMSG. */
+/** Looks `lblk` up; writes the mapping from there on to `map` (kind as MAP_* of abi.ts). Throws
+ *  Missing; EUCLEAN, EBADMSG. */
 export function lookupExtent(inode: Inode, lblk: number, map: MapMemo): void {
   const { kernels } = inode.vol.cache;
   const { dv } = inode.vol;
@@ -50,7 +51,8 @@ function resultBlock(inode: Inode): number {
   return high * 2 ** 32 + dv.getUint32(ABI_RESULT + MAP_PBLK_LO, true);
 }
 
-/** The node in a block, checked as `depth` levels above the leaves, its keys in [first, end). Throws Missing; EUCLEAN,
+/** The node in a block, checked as `depth` levels above the leaves, its keys in [first, end). Throws
+ *  Missing; EUCLEAN,
  *  EBADMSG. */
 export function loadNode(
   inode: Inode,
@@ -61,7 +63,8 @@ export function loadNode(
 ): Buffer {
   const { vol } = inode;
   const buffer = vol.cache.get(pblk);
-  if (buffer.kind === KIND_EXTENT && buffer.owner === inode.ino) return buffer;
+  const known = buffer.kind === KIND_EXTENT && buffer.owner === inode.ino;
+  if (known && vol.dv.getUint16(buffer.ptr + F.EH_DEPTH, true) === depth) return buffer;
   checkNode(inode, buffer.ptr, vol.sb.blockSize, depth, first, end, pblk);
   if (vol.sums.on) checkTail(inode, buffer);
   buffer.kind = KIND_EXTENT;

@@ -106,7 +106,8 @@ function putIndex(inode: Inode, ptr: number, lblk: number, pblk: number): void {
 
 // ---- the way down
 
-/** The nodes from the root to the leaf where `lblk` is or would be, each checked. Throws Missing; EUCLEAN, EBADMSG. */
+/** The nodes from the root to the leaf where `lblk` is or would be, each checked. Throws Missing;
+ *  EUCLEAN, EBADMSG. */
 export function findPath(inode: Inode, lblk: number): Level[] {
   const { dv } = inode.vol;
   const path: Level[] = [{ buffer: null, at: -1 }];
@@ -151,8 +152,10 @@ function keyAfter(inode: Inode, path: Level[]): number {
 
 // ---- inserting
 
-/** Maps [lblk, lblk + count), until now a hole, to blocks from `pblk` on. The nodes that this takes are counted to the
- *  inode, the mapped blocks are not. Needs a handle. ENOSPC; EFBIG past the last block; EUCLEAN when some of it is mapped. */
+/** Maps [lblk, lblk + count), until now a hole, to blocks from `pblk` on. The nodes that this takes are
+ *  counted to the
+ *  inode, the mapped blocks are not. Needs a handle. ENOSPC; EFBIG past the last block; EUCLEAN when
+ *  some of it is mapped. */
 export function insertExtent(
   inode: Inode,
   lblk: number,
@@ -248,7 +251,8 @@ function hasRoom(inode: Inode, path: Level[]): boolean {
   });
 }
 
-/** Makes room for an entry with key `lblk` at place `pos` of node `k` and returns its address; parents follow. Some node
+/** Makes room for an entry with key `lblk` at place `pos` of node `k` and returns its address; parents
+ *  follow. Some node
  *  at or above `k` has room. */
 function openSlot(inode: Inode, path: Level[], k: number, pos: number, lblk: number): number {
   const { dv, cache } = inode.vol;

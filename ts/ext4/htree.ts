@@ -23,7 +23,8 @@ export function lookupHtree(dir: Inode, name: Uint8Array): Place | null {
   return path === null ? null : searchLeaves(dir, name, path.hash, path.levels);
 }
 
-/** The way to the leaf where a name is or would go, and its hash; null when the index is of no use. Throws Missing. */
+/** The way to the leaf where a name is or would go, and its hash; null when the index is of no use.
+ *  Throws Missing. */
 export function pathTo(dir: Inode, name: Uint8Array): { hash: number; levels: Level[] } | null {
   const root = dirBlock(dir, 0);
   if (root === null || indexOffset(dir, root.ptr) !== F.DX_ROOT_ENTRIES) return null;

@@ -18,7 +18,8 @@ import {
   putRecLen,
 } from './leafwrite.ts';
 
-/** Adds a name to the leaf of its hash. False when the index cannot be used. Needs a handle. ENOSPC at the last level. */
+/** Adds a name to the leaf of its hash. False when the index cannot be used. Needs a handle. ENOSPC at
+ *  the last level. */
 export function insertIndexed(dir: Inode, name: Uint8Array, ino: number, type: number): boolean {
   const path = pathTo(dir, name);
   if (path === null) return false;

@@ -1,4 +1,5 @@
-// Block maps, changing: pointers are set with the pointer blocks that lead to them, and removed from the end, with the
+// Block maps, changing: pointers are set with the pointer blocks that lead to them, and removed from the end, with
+// the
 // pointer blocks that become empty. A removal is planned whole before anything is changed.
 
 import * as F from '../../assembly/format/ext4.ts';
@@ -19,7 +20,7 @@ import {
 } from './mapspace.ts';
 
 /** A buffer that holds block pointers. */
-export const KIND_INDIRECT = 8;
+export const KIND_INDIRECT = 9;
 
 /** A place for a pointer: in a block, or (null) in the inode's record. */
 interface Slot {

@@ -8,7 +8,8 @@ import { findXattr } from './xattr.ts';
 
 const DATA = new Uint8Array([0x64, 0x61, 0x74, 0x61]); // "data"
 
-/** The pieces of an inline inode's contents, in order; addresses are valid until the step ends. Throws Missing; EUCLEAN. */
+/** The pieces of an inline inode's contents, in order; addresses are valid until the step ends. Throws
+ *  Missing; EUCLEAN. */
 export function inlineAreas(inode: Inode): { ptr: number; len: number }[] {
   const head = { ptr: inode.at() + F.I_BLOCK, len: F.I_BLOCK_SIZE };
   const entry = findXattr(inode, F.EXT4_XATTR_INDEX_SYSTEM, DATA);

@@ -157,7 +157,8 @@ export class Inode {
     this.put16(F.I_LINKS_COUNT, links);
   }
 
-  /** Takes the record that was just made at its place, within a handle: its checksum follows when the handle stops. */
+  /** Takes the record that was just made at its place, within a handle: its checksum follows when the
+   *  handle stops. */
   adoptRecord(buffer: Buffer): void {
     this.#load(buffer.ptr + this.off, false);
     this.#buffer = buffer;

@@ -128,7 +128,8 @@ export function placeIn(
   putEntry(dir, ptr + used, size - used, name, ino, type);
 }
 
-/** Frees an entry of `size` bytes: it lies `gap` bytes behind the entry at `ptr`, or (gap < 0) is the one at `ptr`. */
+/** Frees an entry of `size` bytes: it lies `gap` bytes behind the entry at `ptr`, or (gap < 0) is the
+ *  one at `ptr`. */
 export function dropEntry(dir: Inode, ptr: number, gap: number, size: number): void {
   if (gap < 0) dir.vol.dv.setUint32(ptr + F.DE_INODE, 0, true);
   else putRecLen(dir, ptr, gap + size);

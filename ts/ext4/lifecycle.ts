@@ -1,5 +1,6 @@
 // The life of a read-write mount: what is written when it begins and when it ends, the checksums that a commit brings
-// up to date, and the superblock. Between the two the superblock says needs_recovery (or, without a journal, "not clean").
+// up to date, and the superblock. Between the two the superblock says needs_recovery (or, without a journal, "not
+// clean").
 
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
@@ -107,7 +108,8 @@ function stampSuper(vol: Ext4Volume, ptr: number): void {
   if (sums.on) dv.setUint32(ptr + F.S_CHECKSUM, sums.run(0xffffffff, ptr, F.S_CHECKSUM), true);
 }
 
-/** Brings the checksums of a transaction's blocks up to date. The groups' bitmaps first: their sums lie in descriptors. */
+/** Brings the checksums of a transaction's blocks up to date. The groups' bitmaps first: their sums lie
+ *  in descriptors. */
 function seal(vol: Ext4Volume, buffers: Iterable<Buffer>): void {
   const { sb, dv } = vol;
   for (const [group, dirty] of vol.dirtyGroups) dirty.seal(group);

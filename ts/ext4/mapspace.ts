@@ -41,7 +41,8 @@ export function sectorsOf(inode: Inode): number {
   throw corrupt('inode', `${sectors}`, { ino: inode.ino, field: 'i_blocks' });
 }
 
-/** Adds blocks to what the inode owns. Counts that do not fit 48 bits of sectors are kept in blocks, with a flag. Needs
+/** Adds blocks to what the inode owns. Counts that do not fit 48 bits of sectors are kept in blocks,
+ *  with a flag. Needs
  *  a handle. EFBIG past 2^32 sectors without the feature; EUCLEAN below 0. */
 export function addBlocks(inode: Inode, blocks: number): void {
   if (blocks === 0) return;
@@ -81,7 +82,8 @@ export function newNode(inode: Inode, goal: number, kind: number): Buffer {
   return buffer;
 }
 
-/** The mapping of an inode changed, or is about to: what was looked up last is forgotten, also when the step is undone. */
+/** The mapping of an inode changed, or is about to: what was looked up last is forgotten, also when the
+ *  step is undone. */
 export function mappingChanged(inode: Inode): void {
   inode.memo.len = 0;
   inode.vol.journal!.onUndo(forgetMemo, inode, undefined);

@@ -19,7 +19,8 @@ export const MAP_CREDITS = 24;
 /** Of each further appendBlock() to the same inode in the same step: the nodes have room then. */
 export const MAP_MORE_CREDITS = 3;
 
-/** Allocates one metadata block, near its neighbours, and maps it at `lblk`, until now a hole; it is counted. Returns it;
+/** Allocates one metadata block, near its neighbours, and maps it at `lblk`, until now a hole; it is
+ *  counted. Returns it;
  *  journal.create() is the caller's. Needs a handle. ENOSPC; EFBIG; EUCLEAN. */
 export function appendBlock(inode: Inode, lblk: number): number {
   if (!inode.has(F.EXT4_EXTENTS_FL)) return appendIndirect(inode, lblk);
@@ -44,7 +45,8 @@ function blockFor(inode: Inode, lblk: number): number {
   return pblk + into;
 }
 
-/** One step with a handle of its own: frees the blocks at and behind `from`, last ones first, as many as one handle may,
+/** One step with a handle of its own: frees the blocks at and behind `from`, last ones first, as many
+ *  as one handle may,
  *  and the nodes that become empty. True while more may be left. EUCLEAN, EBADMSG. */
 export function removeBlocksStep(inode: Inode, from: number): boolean {
   inode.at();

@@ -1,4 +1,5 @@
-// Names come and go: each operation looks up all it needs, then changes everything in one step. Directories are locked
+// Names come and go: each operation looks up all it needs, then changes everything in one step. Directories are
+// locked
 // for the length of an operation, so that what was looked up still holds. Names are raw bytes, never "." or "..".
 
 import * as F from '../../assembly/format/ext4.ts';
@@ -170,7 +171,8 @@ function linkStep(dir: Inode, inode: Inode, at: { name: Uint8Array; room: number
   journal!.stop();
 }
 
-/** Removes a name; the number of its inode when it has no other and is to be removed (removeInode). ENOENT, EISDIR, EPERM. */
+/** Removes a name; the number of its inode when it has no other and is to be removed (removeInode).
+ *  ENOENT, EISDIR, EPERM. */
 export function* unlinkName(vol: Ext4Volume, parent: number, name: Uint8Array): Flow<number> {
   yield* lock(parent);
   const dir = yield* step(liveDir, vol, parent);
@@ -199,7 +201,8 @@ function unlinkStep(dir: Inode, name: Uint8Array, place: Place): number {
   return rest;
 }
 
-/** One name less. An inode without any goes at once when it is empty; else it is an orphan, and its number comes back. */
+/** One name less. An inode without any goes at once when it is empty; else it is an orphan, and its
+ *  number comes back. */
 export function dropLink(inode: Inode): number {
   const { vol } = inode;
   inode.setLinks(Math.max(0, inode.links - 1));

@@ -1,4 +1,5 @@
-// Renaming: within a directory or across, over what was there, or in exchange. One step changes all of it. A directory
+// Renaming: within a directory or across, over what was there, or in exchange. One step changes all of it. A
+// directory
 // never moves below itself; the tree's own turn keeps two such moves apart.
 
 import * as F from '../../assembly/format/ext4.ts';

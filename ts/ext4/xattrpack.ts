@@ -1,4 +1,5 @@
-// Laying xattrs out: entries from the front, values from the back, each padded to four bytes. The same form in an inode
+// Laying xattrs out: entries from the front, values from the back, each padded to four bytes. The same form in an
+// inode
 // and in a block; only where the offsets count from differs. Hashes after the kernel documentation.
 
 import * as F from '../../assembly/format/ext4.ts';

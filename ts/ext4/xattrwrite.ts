@@ -1,4 +1,5 @@
-// Setting and removing xattrs. A value goes into the inode when it fits there, else into the block; ACLs keep the mode in
+// Setting and removing xattrs. A value goes into the inode when it fits there, else into the block; ACLs keep the
+// mode in
 // step. Values in inodes of their own are let go of here, not made: what fits nowhere is ENOSPC.
 
 import * as F from '../../assembly/format/ext4.ts';

@@ -120,7 +120,8 @@ function needAll(cache: Cache, r: ReadRequest): void {
   if (any) throw missing;
 }
 
-/** The range to fetch from `lblk` on: up to `end` or the next folio that is up to date, and readahead beyond `end`. */
+/** The range to fetch from `lblk` on: up to `end` or the next folio that is up to date, and readahead
+ *  beyond `end`. */
 function askFor(cache: Cache, r: ReadRequest, lblk: number, end: number): FolioRange {
   const { blockSize } = cache;
   const { file, ahead } = r;

@@ -8,7 +8,8 @@ import { IOMAP_MAPPED, type IomapFile, type IomapOps, mappings } from './iter.ts
 /** Bytes that a request must still lack, so that a device call for them alone pays. */
 export const MIN_DIRECT = 1 << 18;
 
-/** How many bytes from `pos`, a block's start, to read past the cache, none beyond `end`; 0 when they belong in it. */
+/** How many bytes from `pos`, a block's start, to read past the cache, none beyond `end`; 0 when they
+ *  belong in it. */
 export function directLength(cache: Cache, file: IomapFile, pos: number, end: number): number {
   const { blockSize, arena } = cache;
   if (end - pos < MIN_DIRECT || file.size <= arena.units * blockSize) return 0;

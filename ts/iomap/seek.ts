@@ -1,5 +1,6 @@
 // Where a file has data and where it has holes, and its list of extents: the mappings, reported. Unwritten
-// extents count as holes unless the cache holds newer data for them. Sources: lseek(2), kernel documentation on FIEMAP.
+// extents count as holes unless the cache holds newer data for them. Sources: lseek(2), kernel documentation on
+// FIEMAP.
 
 import {
   IOMAP_DELALLOC,

@@ -1,4 +1,5 @@
-// What is in a journal, record by record, with the kernel's field names: for `ext4 journal`. Reads only, keeps nothing,
+// What is in a journal, record by record, with the kernel's field names: for `ext4 journal`. Reads only, keeps
+// nothing,
 // and goes on where recovery would refuse: what is damaged is said to be so.
 
 import type { Ext4Error } from '../errno.ts';

@@ -68,7 +68,8 @@ export type FastRecord =
 
 /**
  * What ext4 does with each record. Every call must be idempotent: recovery may be cut anywhere and begins again with
- * the first record, and an inode may come many times. Within a commit the records of a new file come as inode, ranges,
+ *  the first record, and an inode may come many times. Within a commit the records of a new file come
+ *  as inode, ranges,
  * create, inode: nothing but the log's replay may be relied on, not even that the inode is marked as used.
  */
 export interface FastCommitOps {
@@ -85,7 +86,8 @@ export interface FastCommitOps {
   /** The name goes away; it may be gone already. */
   unlink(parent: number, ino: number, name: Uint8Array): Flow<void>;
   /**
-   * The inode's bytes: 128 and its extra ones (i_extra_isize), so often fewer than its slot has. Its checksum does not
+   *  The inode's bytes: 128 and its extra ones (i_extra_isize), so often fewer than its slot has. Its
+   *  checksum does not
    * count; its i_block counts unless the inode has the extents flag: then ranges say what is mapped.
    */
   inode(ino: number, raw: Uint8Array): Flow<void>;
@@ -110,7 +112,8 @@ interface Cursor {
   readonly jblk: number;
 }
 
-/** Counts the sound commits of transaction `tid`; null when there are none. EUCLEAN when a sound record is nonsense. */
+/** Counts the sound commits of transaction `tid`; null when there are none. EUCLEAN when a sound record
+ *  is nonsense. */
 export function* scanFastCommits(
   log: LogWindow,
   f: LogFormat,

@@ -1,6 +1,7 @@
 // The journal of a mount as the core uses it: handles. A handle is one step's changes: start() reserves log space or
 // throws Missing, write() and create() bring blocks into the running transaction with an undo for each change, stop()
-// makes them part of it, undo() puts everything back. Without a log (ext2, ^has_journal) the same holds; a commit then
+// makes them part of it, undo() puts everything back. Without a log (ext2, ^has_journal) the same holds; a commit
+// then
 // writes blocks home. jbd2 knows no file system: what needs the format is in the hooks that ext4 hands down.
 
 import { assert } from '../assert.ts';
@@ -19,7 +20,8 @@ export const STEP_BUFFERS = 64;
 
 /** What ext4 hands down. */
 export interface JournalHooks {
-  /** Brings checksums of the changed blocks up to date; runs as a step when a commit takes them, may dirty no new block. */
+  /** Brings checksums of the changed blocks up to date; runs as a step when a commit takes them, may
+   *  dirty no new block. */
   seal(buffers: Iterable<Buffer>): void;
   /** Milliseconds since 1970. */
   clock(): number;
@@ -103,7 +105,8 @@ export class Journal {
 
   // ---- a handle
 
-  /** Opens the step's handle for at most `credits` changed blocks. Throws Missing (a commit, or log space); EROFS once
+  /** Opens the step's handle for at most `credits` changed blocks. Throws Missing (a commit, or log
+   *  space); EROFS once
    *  the journal has aborted. */
   start(credits: number): void {
     assert(!this.#open, 'one handle at a time');

@@ -111,7 +111,8 @@ export function unescapeBlock(kernels: Kernels, ptr: number): void {
   kernels.dv.setUint32(ptr, JBD2_MAGIC_NUMBER);
 }
 
-/** Calls `visit` with each block of the revoke list at `ptr`; false, without a call, when its length is impossible. */
+/** Calls `visit` with each block of the revoke list at `ptr`; false, without a call, when its length is
+ *  impossible. */
 export function eachRevoked(
   kernels: Kernels,
   ptr: number,

@@ -114,7 +114,8 @@ const FEATURES: readonly (readonly [keyof JournalSuper, number, string])[] = [
   ['s_feature_incompat', JBD2_FEATURE_INCOMPAT_FAST_COMMIT, 'journal_fast_commit'],
 ];
 
-/** Names of the features of a journal, as e2fsprogs writes them; unknown bits as FEATURE_C7, FEATURE_I7, FEATURE_R7. */
+/** Names of the features of a journal, as e2fsprogs writes them; unknown bits as FEATURE_C7,
+ *  FEATURE_I7, FEATURE_R7. */
 export function journalFeatures(s: JournalSuper): string[] {
   const names = FEATURES.filter(([word, bit]) => (s[word] as number) & bit).map((f) => f[2]);
   return [

@@ -1,5 +1,6 @@
 // Changing the tree by path: the way to the parent, then one operation of the ext4 floor; what lost its last name is
-// removed afterwards, or when it is closed for the last time. EROFS on a read-only mount, before anything is looked up.
+// removed afterwards, or when it is closed for the last time. EROFS on a read-only mount, before anything is
+// looked up.
 
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';

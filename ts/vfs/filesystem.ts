@@ -209,7 +209,8 @@ export class FileSystem {
     return len;
   }
 
-  /** As read() inside the call, to `length` bytes of `into` from `at` on; cached bytes go straight from their folio. */
+  /** As read() inside the call, to `length` bytes of `into` from `at` on; cached bytes go straight from
+   *  their folio. */
   readSync(fd: number, into: Uint8Array, at: number, length: number, pos: number | null): number {
     const file = this.#files.get(fd);
     const { cache } = this.vol;
