@@ -2,13 +2,13 @@
 // Method: every image of the oracles that is not clean, up to 8 MiB (all of them with DEEP), through info, ls, find,
 // xattr, tar and dump; what fails says so in single lines and exits 1 or 3.
 
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { DEEP, need, ORACLES } from '../need.ts';
 import { manifest } from '../oracle/images.ts';
-import { ext4, type Result, temporary } from './harness.ts';
+import { ext4, type Result, temporary, tool } from './harness.ts';
 
 /** On a loaded machine; that an image takes at most 5 s of processor time is tested elsewhere. */
 const LIMIT_MS = 20_000;
@@ -39,6 +39,28 @@ need.describe('damaged images', [need.oracles()], () => {
       expectHonest(result, what);
     }
     rmSync(image);
+  });
+});
+
+need.describe('a directory inside itself', [need.tool('mke2fs', 'debugfs')], () => {
+  const dir = temporary();
+
+  test.each(['ls -R', 'tree', 'find', 'du', 'tar -c', 'cp -r'])('%s ends', async (command) => {
+    const tree = join(dir, 'tree');
+    mkdirSync(join(tree, 'a/b'), { recursive: true });
+    writeFileSync(join(tree, 'a/b/file'), 'x');
+    const image = join(dir, 'loop.img');
+    writeFileSync(image, '');
+    tool('mke2fs', '-q', '-F', '-t', 'ext4', '-d', tree, image, '2M');
+    tool('debugfs', '-w', '-R', 'link <2> /a/b/again', image);
+    const to = command === 'cp -r' ? [join(dir, 'to')] : [];
+    const result = await ext4(...command.split(' '), `${image}:/`, ...to);
+    expect(result.code).toBe(3);
+    expect(result.err).toBe(
+      `ext4: ${command.split(' ')[0]} ${image}:/a/b/again: ` +
+        'directory inode 2 is linked more than once: not entered again\n',
+    );
+    expectHonest(result, command);
   });
 });
 

@@ -162,6 +162,7 @@ function plant() {
   mkdirSync(join(tree, 'dev'));
   run('mknod', join(tree, 'dev/null'), 'c', '1', '3');
   run('mknod', join(tree, 'dev/sda1'), 'b', '8', '1');
+  run('mknod', join(tree, 'dev/tty63'), 'c', '4', '63');
   run('mkfifo', join(tree, 'dev/initctl'));
   plantSparse(join(tree, 'var/sparse.img'));
 }

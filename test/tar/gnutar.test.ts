@@ -119,7 +119,7 @@ test('the same members give the same bytes', async () => {
   expect((await archive(MEMBERS)).equals(await archive(MEMBERS))).toBe(true);
 });
 
-need.describe('GNU tar as root', [need.root(), need.tool('tar')], () => {
+need.describe('GNU tar as root', [need.root(), need.tool('tar', 'python3')], () => {
   const dir = mkdtempSync(join(tmpdir(), 'ext4-tar-'));
   const out = join(dir, 'out');
   const file = join(dir, 'a.tar');
