@@ -7,7 +7,7 @@ import { ABI_HEAP } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/jbd2.ts';
 import type { Flow } from '../../ts/flow.ts';
 import type { FastCommitOps, FastCommits } from '../../ts/jbd2/fastcommit.ts';
-import { readLog, replayFastCommits } from '../../ts/jbd2/recovery.ts';
+import { finishRecovery, readLog, replayFastCommits } from '../../ts/jbd2/recovery.ts';
 import { need } from '../need.ts';
 import { type Image, imageBytes, kernels, openImage, run, sourceOf } from './image.ts';
 
@@ -212,6 +212,16 @@ need.describe('fast commits', [need.oracles()], () => {
     const range = all[1].find((r) => r.tag === F.EXT4_FC_TAG_ADD_RANGE)!;
     viewOf(image).setUint16(range.at + 2, 15, true);
     expect(fastOf(image)!.commits).toBe(1);
+  });
+
+  test('a finished recovery leaves the superblock that the kernel leaves', () => {
+    const image = load('fast_commit_write.img');
+    const source = sourceOf(image);
+    run(finishRecovery(source, run(readLog(source))));
+    const { sb } = run(readLog(source));
+    // recorded of the kernel: the feature goes, the size of the area stays
+    expect(sb).toMatchObject({ s_sequence: 5, s_start: 0, s_head: 16 });
+    expect(sb).toMatchObject({ s_feature_incompat: 0x12, s_num_fc_blks: 16 });
   });
 
   test('after an empty log nothing in the area counts', () => {
