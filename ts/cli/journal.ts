@@ -16,8 +16,8 @@ import { type Volumes, withVolumes } from './volume.ts';
 
 export const journal: Command = {
   usage: 'journal IMAGE[:PARTITION]',
-  about: `Shows what the journal holds: its superblock, the log from its start to its end with the blocks that
-each transaction writes, fast commits, and what a recovery makes of them.`,
+  about: `Shows what the journal holds: its superblock, the log from its start to its end with the
+blocks that each transaction writes, fast commits, and what a recovery makes of them.`,
   options: [JSON_LINES],
   examples: ['ext4 journal crashed.img', 'ext4 journal --json crashed.img | jq -c .kind'],
   async run(call) {
