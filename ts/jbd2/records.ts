@@ -171,7 +171,7 @@ export function tailMatches(kernels: Kernels, ptr: number, f: LogFormat): boolea
   return held === tailChecksum(kernels, ptr, f);
 }
 
-/** The checksum of the commit block at `ptr` (v2, v3), over its first `bytes` bytes. */
+/** The checksum that the commit block at `ptr` should carry (v2, v3). */
 export function commitChecksum(k: Kernels, ptr: number, f: LogFormat): number {
   return sumWithout(k, f.seed, ptr, f.blockSize, ptr + H_CHKSUM);
 }
