@@ -72,6 +72,15 @@ eachBuild('crc32c', (k, random) => {
     }
   });
 
+  test('traps on a range that leaves the memory, and is right again afterwards', () => {
+    const bytes = random.bytes(40_000);
+    const ptr = atEnd(k, bytes);
+    const expected = crc32c(~0, ptr, bytes.length);
+    expect(() => crc32c(~0, ptr, bytes.length + 1)).toThrow(WebAssembly.RuntimeError);
+    expect(crc32c(~0, ptr, bytes.length)).toBe(expected);
+    expect(crc32c(~0, ptr, 600)).toBe(loop(~0, bytes.subarray(0, 600)));
+  });
+
   test('leaves every byte outside the tables as it was', () => {
     const bytes = random.bytes(MEMORY - ABI_HEAP);
     k.u8.set(bytes, ABI_HEAP);
