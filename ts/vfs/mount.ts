@@ -34,6 +34,9 @@ import { canShare, createKernels, createMemory, type Kernels } from '../wasm.ts'
 import { DEFAULT_CACHE, MAX_CACHE, type MountOptions, minCache } from './options.ts';
 import { Driver } from './turn.ts';
 
+/** Bytes of a page of WebAssembly memory. */
+const PAGE = 65536;
+
 /** A volume and who drives it. */
 export interface Session {
   vol: Ext4Volume;
@@ -137,7 +140,8 @@ function makeKernels(sb: Super, o: MountOptions): Kernels {
   if (o.shared && !canShare()) {
     throw new Ext4Error('ENOTSUP', 'shared memory needs a cross-origin isolated page');
   }
-  return createKernels(createMemory(bytes, o.shared ?? canShare()), o.simd);
+  // Memory comes in whole pages: those that fit, not one more.
+  return createKernels(createMemory(bytes - (bytes % PAGE), o.shared ?? canShare()), o.simd);
 }
 
 function newSession(
