@@ -29,6 +29,8 @@ const PACKAGE_OF: Record<string, string> = {
   sfdisk: 'fdisk',
   sgdisk: 'gdisk',
   'grub-fstest': 'grub-common',
+  'qemu-nbd': 'qemu-utils',
+  bsdtar: 'libarchive-tools',
 };
 
 const found = new Map<string, string>();

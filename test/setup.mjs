@@ -12,6 +12,7 @@ const PACKAGES = {
   fdisk: ['sfdisk'],
   gdisk: ['sgdisk'],
   'qemu-utils': ['qemu-nbd'],
+  'libarchive-tools': ['bsdtar'],
   mount: ['mount', 'losetup'],
 };
 

@@ -102,7 +102,8 @@ function rawLink(inode: Inode): Uint8Array {
   const ptr = inode.at();
   const { vol, size } = inode;
   const bad = (reason: string) => corrupt('symlink', reason, { ino: inode.ino, field: 'i_size' });
-  if (size === 0 || size > vol.sb.blockSize) throw bad(`${size} bytes`);
+  const most = inode.has(F.EXT4_ENCRYPT_FL) ? vol.sb.blockSize : vol.sb.blockSize - 1;
+  if (size === 0 || size > most) throw bad(`${size} bytes`);
   if (inode.path === 'inline') {
     const target = new Uint8Array(size);
     readInline(inode, target, 0, 0, size);

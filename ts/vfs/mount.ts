@@ -9,6 +9,7 @@ import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
 import { superChecksum } from '../ext4/checksum.ts';
 import { hasBit, unwritable } from '../ext4/features.ts';
 import { Inodes } from '../ext4/inode.ts';
+import { recoverOrphans } from '../ext4/inoderemove.ts';
 import { ext4Iomap } from '../ext4/iomap.ts';
 import { startWriting } from '../ext4/lifecycle.ts';
 import {
@@ -97,9 +98,14 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
   const memory = session.journal.state === 'memory' || session.journal.state === 'ignored';
   session.reason = names.length > 0 ? `unsupported: ${names.join(', ')}` : '';
   session.readOnly = ro || o.noload === true || memory || names.length > 0;
-  if (!session.readOnly)
-    session.driver.journal = yield* run(session.driver, startWriting(session.vol));
+  if (!session.readOnly) yield* beginWriting(session);
   return session;
+}
+
+/** The mount writes from here on; what a crash left half removed is removed first. */
+function* beginWriting({ driver, vol }: Session): Steps<void> {
+  driver.journal = yield* run(driver, startWriting(vol));
+  yield* run(driver, recoverOrphans(vol));
 }
 
 /** Replays what the journal holds; null when there is nothing to replay. Without needs_recovery a journal counts for
