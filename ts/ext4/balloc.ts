@@ -8,6 +8,7 @@ import { corrupt, Ext4Error } from '../errno.ts';
 import { type Group, readGroup } from './group.ts';
 import { addCount, addFree, blockBitmap, editGroup, sumFree } from './groupwrite.ts';
 import type { Ext4Volume } from './volume.ts';
+import { refuseSystem } from './zones.ts';
 
 /** Changed blocks of one allocation: a bitmap and a descriptor. */
 export const ALLOC_CREDITS = 2;
@@ -119,6 +120,7 @@ function freeIn(vol: Ext4Volume, group: Group, from: number, to: number): void {
   if (exports.bitmapNextClear(bitmap.ptr, bit, bit + count) >>> 0 !== bit + count) {
     throw corrupt('block bitmap', `block ${from} is free already`, { block: from });
   }
+  refuseSystem(vol, from, to);
   keepBusy(vol, group.number, bit, count);
   const byte = Math.floor(bit / 8);
   const len = Math.floor((bit + count - 1) / 8) - byte + 1;

@@ -7,6 +7,7 @@ import { badChecksum } from '../errno.ts';
 import { hasBit } from './features.ts';
 import { descriptorBlock, type Group, readGroup } from './group.ts';
 import type { Ext4Volume } from './volume.ts';
+import { checkSystemBits, metaRuns } from './zones.ts';
 
 export const KIND_BLOCK_BITMAP = 6;
 export const KIND_INODE_BITMAP = 7;
@@ -52,6 +53,7 @@ export function blockBitmap(vol: Ext4Volume, group: Group): Buffer {
   if (buffer.kind === KIND_BLOCK_BITMAP) return buffer;
   const bytes = vol.sb.blocksPerGroup / vol.sb.clusterBlocks / 8;
   checkBitmap(vol, group, buffer, bytes, F.BG_BLOCK_BITMAP_CSUM_LO, F.BG_BLOCK_BITMAP_CSUM_HI);
+  checkSystemBits(vol, buffer.ptr, vol.sb.groupStart(group.number), buffer.pblk);
   buffer.kind = KIND_BLOCK_BITMAP;
   return buffer;
 }
@@ -108,36 +110,6 @@ function initBlockBitmap(vol: Ext4Volume, group: Group): Buffer {
   buffer.kind = KIND_BLOCK_BITMAP;
   clearFlag(vol, group, F.EXT4_BG_BLOCK_UNINIT);
   return buffer;
-}
-
-/** What a group that holds no file's blocks holds of its own: superblock and descriptors, bitmaps, inode table. */
-function metaRuns(vol: Ext4Volume, group: Group): [number, number][] {
-  const { sb } = vol;
-  const table = Math.ceil((sb.inodesPerGroup * sb.inodeSize) / sb.blockSize);
-  const first = sb.groupStart(group.number);
-  return [
-    [first, superRun(vol, group.number)],
-    [group.blockBitmap, 1],
-    [group.inodeBitmap, 1],
-    [group.inodeTable, table],
-  ];
-}
-
-/** Blocks at the start of a group that the superblock's copy, descriptors and their reserve take. */
-export function superRun(vol: Ext4Volume, group: number): number {
-  const { sb } = vol;
-  const perBlock = sb.blockSize / sb.descSize;
-  const blocks = Math.ceil(sb.groups / perBlock);
-  const meta = hasBit(sb.incompat, F.INCOMPAT_META_BG);
-  const old = meta ? Math.min(sb.u32(F.S_FIRST_META_BG), blocks) : blocks;
-  const index = Math.floor(group / perBlock);
-  const hasSuper = sb.groupHasSuper(group);
-  if (!meta || index < sb.u32(F.S_FIRST_META_BG)) {
-    return hasSuper ? 1 + old + sb.u16(F.S_RESERVED_GDT_BLOCKS) : 0;
-  }
-  const place = group % perBlock;
-  const copy = place === 0 || place === 1 || place === perBlock - 1 ? 1 : 0;
-  return (hasSuper ? 1 : 0) + copy;
 }
 
 function initInodeBitmap(vol: Ext4Volume, group: Group): Buffer {
