@@ -7,14 +7,13 @@ import type { IomapFile } from './iter.ts';
 export interface Pinned {
   folios: Folio[];
   segments: Uint8Array[];
-  ptrs: number[];
 }
 
 /** Pins the folios of [pos, pos + len) if all of them are up to date; else null, and nothing is pinned. */
 export function pinFolios(cache: Cache, file: IomapFile, pos: number, len: number): Pinned | null {
   const { blockSize } = cache;
   const end = pos + len;
-  const pinned: Pinned = { folios: [], segments: [], ptrs: [] };
+  const pinned: Pinned = { folios: [], segments: [] };
   for (let at = pos; at < end; ) {
     const folio = file.folios.find(Math.floor(at / blockSize));
     if (folio === undefined || !folio.uptodate) return null;
@@ -22,7 +21,6 @@ export function pinFolios(cache: Cache, file: IomapFile, pos: number, len: numbe
     const n = Math.min(folio.n * blockSize - off, end - at);
     pinned.folios.push(folio);
     pinned.segments.push(cache.view(folio.ptr + off, n));
-    pinned.ptrs.push(folio.ptr + off);
     at += n;
   }
   for (const folio of pinned.folios) pin(folio);

@@ -22,7 +22,7 @@ import type { Trace } from '../trace.ts';
 import { Changes } from './change.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
-import { type Lease, lease, leaseCached } from './lease.ts';
+import { type Lease, lease, leaseCached, leaseDirect } from './lease.ts';
 import { mountSession, mountSessionSync, type Session } from './mount.ts';
 import { bytesOf, joinPath, keyOf, type Path } from './names.ts';
 import type { MountOptions } from './options.ts';
@@ -214,20 +214,24 @@ export class FileSystem {
   readSync(fd: number, into: Uint8Array, at: number, length: number, pos: number | null): number {
     const file = this.#files.get(fd);
     const { cache } = this.vol;
-    if (!file.cached || cache.fill === null) {
+    const cached = file.cached && cache.fill !== null;
+    if (!cached && (!this.sync || length > O.READ_STEP)) {
       const part = length === into.length ? into : into.subarray(at, at + length);
       return this.runSync(this.read(fd, part, pos));
     }
+    if (!cached) checkReadable(file);
+    const { inode } = file;
     const from = pos ?? file.pos;
-    const len = Math.min(length, file.inode.size - from);
+    const len = Math.min(length, inode.size - from);
     if (!(len > 0)) return 0;
-    if (!copyCached(cache, file.inode.folios, into, at, from, len)) {
+    if (!cached || !copyCached(cache, inode.folios, into, at, from, len)) {
       const { request } = file;
       request.into = into;
       request.at = at;
       request.pos = from;
       request.len = len;
-      bufferedRead(cache, request);
+      if (cached) bufferedRead(cache, request);
+      else this.#driver.turnSync(readStep, inode, request, undefined);
     }
     if (pos === null) file.pos = from + len;
     return len;
@@ -290,10 +294,16 @@ export class FileSystem {
 
   /** As view() inside the call; a range in one cached folio costs no device call. */
   viewSync(fd: number, pos: number, len: number, write: boolean): Lease {
-    const { cached, inode } = this.#files.get(fd);
+    const file = this.#files.get(fd);
+    const { cached, inode } = file;
     const { fill } = this.vol.cache;
     if (cached && fill !== null && !write && pos >= 0 && len > 0 && pos + len <= inode.size) {
       const found = leaseCached(inode, pos, len);
+      if (found !== null) return found;
+    }
+    if (inode.path === 'dax' && this.sync && !write) {
+      checkReadable(file);
+      const found = this.#driver.turnSync(leaseDirect, inode, pos, len);
       if (found !== null) return found;
     }
     return this.runSync(this.view(fd, pos, len, write));

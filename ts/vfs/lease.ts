@@ -67,9 +67,9 @@ export class Lease {
   }
 }
 
-function leaseOf(inode: Inode, segments: Uint8Array[], zeroCopy: boolean, pinned: Pinned): Lease {
-  const bytes = segments.length === 1 ? segments[0] : null;
-  return new Lease(inode, bytes, zeroCopy, null, pinned);
+function leaseOf(inode: Inode, pinned: Pinned): Lease {
+  const { segments } = pinned;
+  return new Lease(inode, segments.length === 1 ? segments[0] : null, true, null, pinned);
 }
 
 /** The lease of a range that lies in one folio that is there, else null: the fast way. */
@@ -84,22 +84,27 @@ export function leaseCached(inode: Inode, pos: number, len: number): Lease | nul
   return new Lease(inode, cache.view(folio.ptr + off, len), true, folio, null);
 }
 
+/** The lease of a range of a DAX file that lies in the image without holes, else null. One step. */
+export function leaseDirect(inode: Inode, pos: number, len: number): Lease | null {
+  if (!(pos >= 0 && len > 0 && pos + len <= inode.size)) return null;
+  inode.at();
+  const segments = daxView(inode, pos, len);
+  return segments && leaseOf(inode, { folios: [], segments });
+}
+
 /** A lease of [pos, pos + len), clipped to the file. EINVAL for an empty range; ENOMEM when all is pinned. */
 export function* lease(inode: Inode, pos: number, length: number): Flow<Lease> {
   const len = Math.min(length, inode.size - pos);
   if (!(pos >= 0 && len > 0)) throw new Ext4Error('EINVAL', `view of ${length} bytes at ${pos}`);
   if (inode.path === 'dax') {
-    const direct = yield* step(daxView, inode, pos, len);
-    return direct
-      ? leaseOf(inode, direct.segments, true, { ...direct, folios: [] })
-      : yield* copied(inode, pos, len);
+    return (yield* step(leaseDirect, inode, pos, len)) ?? (yield* copied(inode, pos, len));
   }
   if (inode.path === 'inline') return yield* copied(inode, pos, len);
   const range = { pos, len };
   const half = inode.vol.cache.arena.units * inode.vol.cache.blockSize * 0.5;
   if (len > half) throw new Ext4Error('ENOMEM', `a view of ${len} bytes in a cache of ${2 * half}`);
   const pinned = yield* step(pinStep, inode, range, { whole: true });
-  return leaseOf(inode, pinned.segments, true, pinned);
+  return leaseOf(inode, pinned);
 }
 
 /** Bytes that do not lie anywhere as they are: inline data, holes of a DAX file. */
