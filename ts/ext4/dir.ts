@@ -25,6 +25,7 @@ import { nokeyBytes, nokeyName } from './nokey.ts';
 
 /** Blocks that one step of a scan touches. */
 const STEP_BLOCKS = 16;
+const DOTDOT = new Uint8Array([0x2e, 0x2e]);
 
 export interface DirEntry {
   name: Uint8Array;
@@ -68,6 +69,18 @@ export function lookupStep(dir: Inode, name: Uint8Array): Place | null {
   const indexed = dir.has(F.EXT4_INDEX_FL) && hasBit(dir.vol.sb.compat, F.COMPAT_DIR_INDEX);
   if (indexed && dir.size > dir.vol.sb.blockSize) return lookupHtree(dir, name);
   return dirBlocks(dir) <= 1 ? scanFor({ dir, name, key: null }, 0) : null;
+}
+
+/** The inode number that ".." has: in the inode of an inline directory, in the first block of any other (an index does
+ *  not lead there). Throws Missing; EUCLEAN when there is none. */
+export function parentStep(dir: Inode): number {
+  const ptr = dir.at();
+  const first = dir.path === 'inline' ? null : dirBlock(dir, 0);
+  let ino = 0;
+  if (dir.path === 'inline') ino = dir.vol.dv.getUint32(ptr + F.I_BLOCK, true);
+  else if (first !== null) ino = findName(dir, first.ptr, dir.vol.sb.blockSize, DOTDOT);
+  if (ino === 0) throw corrupt('directory', 'no ".."', { ino: dir.ino });
+  return ino;
 }
 
 interface Search {

@@ -5,7 +5,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
 import { type Flow, lock, step } from '../flow.ts';
-import { findEntry, lookupName, readEntries } from './dir.ts';
+import { findEntry, parentStep, readEntries } from './dir.ts';
 import type { Place } from './dirblock.ts';
 import {
   DIR_CREDITS,
@@ -31,7 +31,6 @@ import type { Ext4Volume } from './volume.ts';
 /** Directories between the root and a place at most. */
 const MAX_DEPTH = 65536;
 const RENAME_CREDITS = Math.min(64, DIR_CREDITS + 14);
-const DOTDOT = new Uint8Array([0x2e, 0x2e]);
 
 export interface RenameOptions {
   noReplace?: boolean;
@@ -89,8 +88,7 @@ function* isAbove(vol: Ext4Volume, ino: number, dir: Inode): Flow<boolean> {
   for (let depth = 0; at !== F.EXT4_ROOT_INO; depth++) {
     if (at === ino) return true;
     if (depth > MAX_DEPTH) throw new Ext4Error('ELOOP');
-    at = yield* lookupName(yield* step(inodeOf, vol, at), DOTDOT);
-    if (at === 0) throw new Ext4Error('EUCLEAN', { record: 'directory', ino: dir.ino });
+    at = yield* step(parentStep, yield* step(inodeOf, vol, at));
   }
   return ino === F.EXT4_ROOT_INO;
 }
