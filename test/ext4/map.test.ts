@@ -3,7 +3,8 @@
 
 import { expect, test } from 'vitest';
 import { need } from '../need.ts';
-import { dice, e2fsck, Model, makeImage, mountImage, settle } from './mapimage.ts';
+import { randomOf } from '../slow.ts';
+import { e2fsck, Model, makeImage, mountImage, settle } from './mapimage.ts';
 
 const SETS: [name: string, mkfs: string, size: string][] = [
   ['ext4 with 1k blocks', '-t ext4 -b 1024', '32M'],
@@ -32,7 +33,7 @@ need.describe('random maps', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
 });
 
 function run(bytes: Uint8Array, seed: number, forceMiss: boolean): void {
-  const roll = dice(seed);
+  const roll = randomOf(seed);
   const m = mountImage(bytes, { forceMiss });
   const models = ['/f0', '/f1', '/f2'].map((path) => new Model(m.fs, path));
   for (let i = 0; i < (forceMiss ? 250 : 700); i++) {

@@ -4,12 +4,12 @@
 import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';
 import { allocBlocks } from '../../ts/ext4/balloc.ts';
-import { addBlocks, insertExtent } from '../../ts/ext4/mapwrite.ts';
+import { addBlocks, insertExtent, MAP_CREDITS } from '../../ts/ext4/mapwrite.ts';
 import { need } from '../need.ts';
+import { randomOf } from '../slow.ts';
 import {
   change,
   debugfs,
-  dice,
   e2fsck,
   Model,
   type Mounted,
@@ -25,7 +25,7 @@ function scatter(model: Model, places: number[], each = 8): void {
   const { fs, inode } = model;
   for (let i = 0; i < places.length; i += each) {
     const some = places.slice(i, i + each);
-    const { pblk } = change(fs, 60, () => {
+    const { pblk } = change(fs, each === 1 ? MAP_CREDITS : 60, () => {
       const found = allocBlocks(fs.vol, 0, each, each);
       for (const [k, lblk] of some.entries()) insertExtent(inode, lblk, found.pblk + k, 1, false);
       addBlocks(inode, found.count);
@@ -74,7 +74,7 @@ need.describe('deep maps', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
   for (const forceMiss of [false, true]) {
     const mode = forceMiss ? ', everything missing first' : '';
     test(`a tree filled in any order, then cut in pieces${mode} (seed ${seed})`, () => {
-      const roll = dice(seed);
+      const roll = randomOf(seed);
       const m = mountImage(makeImage('-t ext4 -b 1024', '96M', 1), { forceMiss });
       const model = new Model(m.fs, '/f0');
       const count = forceMiss ? 6000 : 24_000;
@@ -101,7 +101,7 @@ need.describe('deep maps', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
     const m = mountImage(makeImage('-t ext4 -b 1024', '64M', 1));
     const { fs } = m;
     const model = new Model(fs, '/f0');
-    const roll = dice(seed);
+    const roll = randomOf(seed);
     const found = change(fs, 10, () => allocBlocks(fs.vol, 8192 * 3, 3000, 3000));
     const order = shuffle(
       Array.from({ length: 3000 }, (_, i) => i),

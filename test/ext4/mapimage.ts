@@ -68,17 +68,6 @@ function withFile<T>(bytes: Uint8Array, use: (image: string) => T): T {
   return result;
 }
 
-/** Numbers in [0, n), the same for the same seed. */
-export function dice(seed: number): (n: number) => number {
-  let state = seed >>> 0;
-  return (n) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n);
-  };
-}
-
 export interface Mounted {
   fs: FileSystem;
   bytes: Uint8Array;

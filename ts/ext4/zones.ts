@@ -30,7 +30,7 @@ function* groupRuns(vol: Ext4Volume): Generator<Run> {
     yield* metaRuns(vol, readGroup(vol, number));
 }
 
-/** What belongs to a group: superblock and descriptors, bitmaps, inode table; with flex_bg some of it in other groups. */
+/** What belongs to a group: superblock and descriptors, bitmaps, inode table; with flex_bg they lie anywhere. */
 export function metaRuns(vol: Ext4Volume, group: Group): Run[] {
   const { sb } = vol;
   const table = Math.ceil((sb.inodesPerGroup * sb.inodeSize) / sb.blockSize);
