@@ -1,5 +1,5 @@
 // A file of 256 MiB in order, in calls of 1 MiB into one Buffer: our cache empty, the host's warm. Every subject goes
-// through its file again and again, some calls a turn; ours starts each time with an empty cache, emptied off the clock.
+// through its file again and again, some calls a turn; ours starts with an empty cache each time, off the clock.
 
 import fs from 'node:fs';
 import { join } from 'node:path';
