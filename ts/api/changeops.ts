@@ -1,14 +1,16 @@
-// Operations that change names and inodes: arguments as Node checks them, the kernel's order of errors, and on a
-// read-only mount the refusal of refusal.ts.
+// Operations that change inodes: modes, owners, times, sizes; and copies. Arguments are checked as Node does, errors
+// come in the kernel's order; a read-only mount refuses as refusal.ts says. Data is not written yet.
 
 import { Ext4Error } from '../errno.ts';
+import type { Attributes } from '../ext4/setattr.ts';
+import type { Time } from '../ext4/stat.ts';
+import type { Flow } from '../flow.ts';
+import { O_TRUNC } from '../vfs/file.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
-import { readOptions } from './encoding.ts';
-import { incompatible, invalidValue, isDirectory } from './invalid.ts';
-import type { RenameOptions } from './nodetypes.ts';
+import { incompatible, isDirectory } from './invalid.ts';
 import { type Path, toPath } from './paths.ts';
-import { checkParent, type Refused, refuse } from './refusal.ts';
+import { change, dataRefused, isWritable, type Refused, refuse } from './refusal.ts';
 import {
   checkBoolean,
   checkFd,
@@ -22,59 +24,102 @@ import {
 import { ask, type Call, nameError, type Operation, type Work } from './work.ts';
 
 const { S_IFDIR, S_IFLNK, S_IFMT } = constants;
+const ALL_IDS = 4294967295; // -1: stays as it is
 
-/** An operation on one path whose other arguments are checked by `check`. */
-function onPath(arity: number, syscall: Refused, check: (...rest: unknown[]) => void): Operation {
+/** What a call changes, from its checked arguments; made when the change is. */
+type Wanted = (...rest: unknown[]) => Changing;
+type Changing = (vfs: FileSystem, ino: number) => Flow<void>;
+
+/** An operation on one path whose other arguments are checked by `wanted`. */
+function onPath(arity: number, syscall: Refused, follow: boolean, wanted: Wanted): Operation {
   return {
     arity,
     begin({ vfs }: Call, path: unknown, ...rest: unknown[]) {
       const at = toPath(path);
-      check(...rest);
-      return refuse(vfs, syscall, at);
+      return change(vfs, syscall, at, changePath(vfs, at, follow, wanted(...rest)));
     },
   };
 }
 
 /** The same on an open file; Node looks at the other arguments first. */
-function onFd(arity: number, syscall: Refused, check: (...rest: unknown[]) => void): Operation {
+function onFd(arity: number, syscall: Refused, wanted: Wanted): Operation {
   return {
     arity,
     begin({ vfs }: Call, fd: unknown, ...rest: unknown[]) {
-      check(...rest);
-      return refuse(vfs, syscall, checkFd(fd));
+      const changing = wanted(...rest);
+      const file = checkFd(fd);
+      return change(vfs, syscall, file, changeFd(vfs, file, changing));
     },
   };
 }
 
-function checkModeOnly(mode: unknown): void {
-  checkMode(mode, 'mode');
+function* changePath(vfs: FileSystem, at: Path, follow: boolean, changing: Changing): Flow<void> {
+  yield* changing(vfs, yield* vfs.resolve(at.given, follow));
 }
 
-function checkOwner(uid: unknown, gid: unknown): void {
-  checkId(uid, 'uid');
-  checkId(gid, 'gid');
+function* changeFd(vfs: FileSystem, fd: number, changing: Changing): Flow<void> {
+  yield* changing(vfs, vfs.file(fd).inode.ino);
 }
 
-function checkTimes(atime: unknown, mtime: unknown): void {
-  checkTime(atime);
-  checkTime(mtime);
+function wantedMode(value: unknown): Changing {
+  const mode = checkMode(value, 'mode') & 0o7777;
+  return (vfs, ino) => vfs.change.setAttributes(ino, { mode });
 }
 
-function checkNamedTimes(atime: unknown, mtime: unknown): void {
-  checkTime(atime, 'atime');
-  checkTime(mtime, 'mtime');
+function wantedOwner(user: unknown, group: unknown): Changing {
+  const uid = checkId(user, 'uid');
+  const gid = checkId(group, 'gid');
+  return (vfs, ino) => vfs.change.setAttributes(ino, owner(uid, gid));
 }
 
-export const chmod = onPath(2, 'chmod', checkModeOnly);
-export const fchmod = onFd(2, 'fchmod', checkModeOnly);
-export const chown = onPath(3, 'chown', checkOwner);
-export const lchown = onPath(3, 'lchown', checkOwner);
-export const fchown = onFd(3, 'fchown', checkOwner);
-export const utimes = onPath(3, 'utime', checkTimes);
-export const lutimes = onPath(3, 'lutime', checkTimes);
-export const futimes = onFd(3, 'futime', checkNamedTimes);
-export const ftruncate = onFd(2, 'ftruncate', checkLength);
-export const unlink = onPath(1, 'unlink', () => {});
+function owner(uid: number, gid: number): Attributes {
+  const stays = (id: number) => id === -1 || id === ALL_IDS;
+  return { uid: stays(uid) ? undefined : uid, gid: stays(gid) ? undefined : gid };
+}
+
+function wantedTimes(atime: unknown, mtime: unknown): Changing {
+  return times(toTime(atime), toTime(mtime));
+}
+
+function wantedNamedTimes(atime: unknown, mtime: unknown): Changing {
+  return times(toTime(atime, 'atime'), toTime(mtime, 'mtime'));
+}
+
+function times(atime: Time, mtime: Time): Changing {
+  return (vfs, ino) => setTimes(vfs, ino, { atime, mtime });
+}
+
+function* setTimes(vfs: FileSystem, ino: number, a: Required<Pick<Attributes, 'atime' | 'mtime'>>) {
+  if (Number.isNaN(a.atime.nsec + a.mtime.nsec)) throw new Ext4Error('EINVAL');
+  yield* vfs.change.setAttributes(ino, a);
+}
+
+/** A Date to its millisecond, numbers as exactly as they are; what is no time has NaN nanoseconds. */
+function toTime(value: unknown, name?: string): Time {
+  const seconds = checkTime(value, name);
+  const date = value instanceof Date;
+  const units = date ? value.getTime() : seconds;
+  const sec = Math.floor(date ? units / 1000 : units);
+  const nsec = date ? (units - sec * 1000) * 1e6 : Math.round((units - sec) * 1e9);
+  return nsec === 1e9 ? { sec: sec + 1, nsec: 0 } : { sec, nsec };
+}
+
+export const chmod = onPath(2, 'chmod', true, wantedMode);
+export const fchmod = onFd(2, 'fchmod', wantedMode);
+export const chown = onPath(3, 'chown', true, wantedOwner);
+export const lchown = onPath(3, 'lchown', false, wantedOwner);
+export const fchown = onFd(3, 'fchown', wantedOwner);
+export const utimes = onPath(3, 'utime', true, wantedTimes);
+export const lutimes = onPath(3, 'lutime', false, wantedTimes);
+export const futimes = onFd(3, 'futime', wantedNamedTimes);
+
+export const ftruncate: Operation = {
+  arity: 2,
+  begin({ vfs }: Call, fd: unknown, len?: unknown) {
+    const size = checkLength(len);
+    return resize(vfs, checkFd(fd), size);
+  },
+};
 
 /** The length is looked at when the file is open, but before anything in the callback form: as in Node. */
 export const truncate: Operation = {
@@ -86,160 +131,34 @@ export const truncate: Operation = {
   },
 };
 
-function checkLength(len: unknown): void {
-  checkInteger(len === undefined ? 0 : len, 'len');
+/** Bytes; a negative length is 0. */
+function checkLength(len: unknown): number {
+  return Math.max(0, checkInteger(len === undefined ? 0 : len, 'len'));
 }
 
 function* truncateWork(vfs: FileSystem, at: Path, len: unknown): Work<void> {
   const fd = yield* ask(vfs.open(at.given, constants.O_RDWR, 0o666), 'open', at.text);
   try {
-    checkLength(len);
-    yield* refuse(vfs, 'ftruncate', fd);
+    yield* resize(vfs, fd, checkLength(len));
   } finally {
     yield* ask(vfs.close(fd), 'close');
   }
 }
 
-export const rename: Operation = {
-  arity: 2,
-  begin({ vfs }: Call, oldPath: unknown, newPath: unknown, options?: RenameOptions) {
-    const from = toPath(oldPath, 'oldPath');
-    const to = toPath(newPath, 'newPath');
-    if (options !== undefined) checkObject(options, 'options');
-    if (options?.noReplace && options.exchange) throw incompatible('noReplace', 'exchange');
-    return renameWork(vfs, from, to);
-  },
-};
-
-function* renameWork(vfs: FileSystem, from: Path, to: Path): Work<void> {
-  const shown = { path: from.text, dest: to.text };
-  yield* checkParent(vfs, from, { syscall: 'rename', ...shown });
-  yield* refuse(vfs, 'rename', to, shown);
+/** Sets the size of an open file: to 0, or to what it is. */
+function* resize(vfs: FileSystem, fd: number, size: number): Work<void> {
+  if (vfs.readOnly) yield* refuse(vfs, 'ftruncate', fd);
+  const stat = yield* ask(vfs.fstat(fd), 'ftruncate');
+  if (!isWritable(vfs, fd)) throw nameError(new Ext4Error('EINVAL'), { syscall: 'ftruncate' });
+  if (size !== 0 && size !== stat.size) throw dataRefused('ftruncate');
+  const { ino } = vfs.file(fd).inode;
+  const flow = size === 0 ? vfs.change.truncateForOpen(ino, O_TRUNC) : touchTime(vfs, ino);
+  yield* ask(flow, 'ftruncate');
 }
 
-export const link: Operation = {
-  arity: 2,
-  begin({ vfs }: Call, existingPath: unknown, newPath: unknown) {
-    const from = toPath(existingPath, 'existingPath');
-    return linkWork(vfs, from, toPath(newPath, 'newPath'));
-  },
-};
-
-function* linkWork(vfs: FileSystem, from: Path, to: Path): Work<void> {
-  yield* ask(vfs.resolve(from.given, false), 'link', from.text, to.text);
-  yield* refuse(vfs, 'link', to, { path: from.text, dest: to.text });
-}
-
-export const symlink: Operation = {
-  arity: 3,
-  begin({ vfs }: Call, target: unknown, path: unknown, type?: unknown) {
-    const to = toPath(target, 'target');
-    const at = toPath(path);
-    checkLinkType(type);
-    return refuse(vfs, 'symlink', at, { path: to.text, dest: at.text });
-  },
-};
-
-/** Windows' kinds of link: accepted and without meaning. */
-function checkLinkType(type: unknown): void {
-  if (typeof type !== 'string' || ['dir', 'file', 'junction'].includes(type)) return;
-  throw invalidValue('type', type, 'must be one of "dir", "file", or "junction"');
-}
-
-interface MkdirOptions {
-  recursive?: boolean;
-  mode?: number | string;
-}
-
-export const mkdir: Operation = {
-  arity: 2,
-  begin({ vfs, form }: Call, path: unknown, options?: number | string | MkdirOptions | null) {
-    const given = typeof options === 'object' ? (options ?? {}) : { mode: options };
-    const { recursive = false, mode = 0o777 } = given as MkdirOptions;
-    const at = toPath(path);
-    checkBoolean(recursive, 'options.recursive');
-    checkMode(mode, 'mode', form === 'promise' ? 0o777 : undefined);
-    return recursive ? mkdirAll(vfs, at) : refuse(vfs, 'mkdir', at);
-  },
-};
-
-/**
- * A directory that is there is a success, and undefined: nothing was made. What is missing cannot be made: EROFS, where
- * Node would say ENOENT, the error of a stat that it tries last.
- */
-function* mkdirAll(vfs: FileSystem, at: Path): Work<void> {
-  try {
-    yield* refuse(vfs, 'mkdir', at);
-  } catch (error) {
-    const { code } = error as Ext4Error;
-    if (code === 'ENOENT' && at.given.length > 0)
-      throw nameError(new Ext4Error('EROFS'), { syscall: 'mkdir', path: at.text });
-    if (code !== 'EEXIST') throw error;
-    const { mode } = yield* ask(vfs.stat(at.given, true), 'mkdir', at.text);
-    if ((mode & S_IFMT) !== S_IFDIR) throw error;
-  }
-}
-
-export const mkdtemp: Operation = {
-  arity: 2,
-  begin({ vfs }: Call, prefix: unknown, options?: unknown) {
-    readOptions(options, {});
-    const at = toPath(prefix, 'prefix');
-    return refuse(vfs, 'mkdtemp', at, { path: `${at.text}XXXXXX` });
-  },
-};
-
-interface RemoveOptions {
-  force?: boolean;
-  recursive?: boolean;
-  maxRetries?: number;
-  retryDelay?: number;
-}
-
-function checkRemove(options: unknown): RemoveOptions {
-  if (options === undefined) return {};
-  checkObject(options, 'options');
-  const given = options as RemoveOptions;
-  checkBoolean(given.recursive ?? false, 'options.recursive');
-  checkInteger(given.retryDelay ?? 100, 'options.retryDelay', 0, 2147483647);
-  checkInteger(given.maxRetries ?? 0, 'options.maxRetries', 0, 4294967295);
-  checkBoolean(given.force ?? false, 'options.force');
-  return given;
-}
-
-export const rmdir: Operation = {
-  arity: 2,
-  begin({ vfs }: Call, path: unknown, options?: unknown) {
-    const at = toPath(path);
-    const { recursive } = checkRemove(options);
-    return recursive ? rmdirAll(vfs, at) : refuse(vfs, 'rmdir', at);
-  },
-};
-
-function* rmdirAll(vfs: FileSystem, at: Path): Work<void> {
-  yield* ask(vfs.stat(at.given, false), 'lstat', at.text);
-  yield* refuse(vfs, 'rmdir', at);
-}
-
-export const rm: Operation = {
-  arity: 2,
-  begin({ vfs }: Call, path: unknown, options?: unknown) {
-    const at = toPath(path);
-    return rmWork(vfs, at, checkRemove(options));
-  },
-};
-
-function* rmWork(vfs: FileSystem, at: Path, { force, recursive }: RemoveOptions): Work<void> {
-  let mode: number;
-  try {
-    ({ mode } = yield* ask(vfs.stat(at.given, false), 'lstat', at.text));
-  } catch (error) {
-    if (force && (error as Ext4Error).code === 'ENOENT') return;
-    throw error;
-  }
-  const directory = (mode & S_IFMT) === S_IFDIR;
-  if (directory && !recursive) throw isDirectory('rm', at.text);
-  yield* refuse(vfs, directory ? 'rmdir' : 'unlink', at);
+/** A size that stays is a change all the same. */
+function touchTime(vfs: FileSystem, ino: number): Flow<void> {
+  return vfs.change.setAttributes(ino, { mtime: toTime(new Date()) });
 }
 
 export const copyFile: Operation = {
@@ -252,15 +171,40 @@ export const copyFile: Operation = {
   },
 };
 
-/** Opens both files as libuv does; on a read-only mount the second open is where it ends. */
+/** Opens both files as libuv does; on a read-only mount the second open is where it ends. Only an empty file can
+ *  be copied yet. */
 function* copyFileWork(vfs: FileSystem, from: Path, to: Path, bits: number): Work<void> {
   const { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, COPYFILE_EXCL } = constants;
+  const shown = { path: from.text, dest: to.text };
   const source = yield* ask(vfs.open(from.given, O_RDONLY, 0), 'copyfile', from.text, to.text);
   try {
-    const flags = O_WRONLY | O_CREAT | ((bits & COPYFILE_EXCL) !== 0 ? O_EXCL : 0);
-    yield* ask(vfs.open(to.given, flags, 0o666), 'copyfile', from.text, to.text);
+    const { mode, size } = yield* ask(vfs.fstat(source), 'copyfile', from.text, to.text);
+    if (!vfs.readOnly && size > 0) throw dataRefused('copyfile', shown);
+    const excl = (bits & COPYFILE_EXCL) !== 0 ? O_EXCL : 0;
+    yield* copyEmpty(vfs, to, O_WRONLY | O_CREAT | excl, { mode: mode & 0o7777, source, shown });
   } finally {
     yield* ask(vfs.close(source), 'close');
+  }
+}
+
+interface Source {
+  mode: number;
+  source: number;
+  shown: { path: string; dest: string };
+}
+
+/** An empty copy: what the target held goes, its mode becomes the source's. Onto itself nothing happens. */
+function* copyEmpty(vfs: FileSystem, to: Path, flags: number, from: Source): Work<void> {
+  const { mode, source } = from;
+  const { path, dest } = from.shown;
+  const fd = yield* ask(vfs.open(to.given, flags, mode), 'copyfile', path, dest);
+  try {
+    const { ino } = vfs.file(fd).inode;
+    if (ino === vfs.file(source).inode.ino) return;
+    yield* ask(vfs.change.setAttributes(ino, { mode }), 'copyfile', path, dest);
+    yield* ask(vfs.change.truncateForOpen(ino, O_TRUNC), 'copyfile', path, dest);
+  } finally {
+    yield* ask(vfs.close(fd), 'close');
   }
 }
 
@@ -297,7 +241,9 @@ function* cpWork(vfs: FileSystem, from: Path, to: Path, options: CpOptions): Wor
   const follow = options.dereference === true;
   const { mode } = yield* ask(vfs.stat(from.given, follow), follow ? 'stat' : 'lstat', from.text);
   const kind = mode & S_IFMT;
+  const shown = { path: from.text, dest: to.text };
   if (kind === S_IFDIR && !options.recursive) throw isDirectory('cp', from.text);
+  if (!vfs.readOnly) throw dataRefused('cp', shown);
   if (kind === S_IFDIR) yield* refuse(vfs, 'mkdir', to);
   if (kind !== S_IFLNK) return yield* copyFileWork(vfs, from, to, options.mode ?? 0);
   const target = yield* ask(vfs.readlink(from.given), 'readlink', from.text);

@@ -2,21 +2,16 @@
 // and zero-copy views. The file is a path, an fd or a FileHandle; positions and lengths are bytes, bigint accepted.
 
 import * as format from '../../assembly/format/ext4.ts';
+import type { XattrOptions } from '../ext4/xattrwrite.ts';
+import type { Flow } from '../flow.ts';
 import type { ExtentRecord, FileSystem, Target } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
 import { decodeName, type EncodingOptions, readOptions, unshared, utf8 } from './encoding.ts';
 import { invalidType, invalidValue } from './invalid.ts';
 import { type Path, toPath } from './paths.ts';
 import { asBytes } from './platform.ts';
-import { refuse } from './refusal.ts';
-import {
-  checkBoolean,
-  checkBytes,
-  checkFd,
-  checkInteger,
-  checkMode,
-  checkObject,
-} from './validate.ts';
+import { change } from './refusal.ts';
+import { checkBoolean, checkBytes, checkFd, checkObject } from './validate.ts';
 import { ask, type Call, type Operation, type Work } from './work.ts';
 
 /** A path, or the fd of an open file. */
@@ -83,21 +78,37 @@ function settingXattr(link: boolean): Operation {
     arity: 4,
     begin({ vfs }: Call, file: unknown, name: unknown, bytes: unknown, options?: unknown) {
       const target = toTarget(file);
-      toName(name);
+      const key = toName(name);
       if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'Uint8Array', bytes);
-      checkXattrOptions(options);
-      if (typeof target === 'number') return refuse(vfs, 'fsetxattr', target);
-      return refuse(vfs, link ? 'lsetxattr' : 'setxattr', target);
+      const given = checkXattrOptions(options);
+      // What is set is what was given, whatever happens to the caller's bytes meanwhile.
+      const value = bytes.slice();
+      const set = (ino: number) => vfs.change.setxattr(ino, key, value, given);
+      const syscall = typeof target === 'number' ? 'fsetxattr' : link ? 'lsetxattr' : 'setxattr';
+      return change(vfs, syscall, target, onTarget(vfs, target, !link, set));
     },
   };
 }
 
-function checkXattrOptions(options: unknown): void {
-  if (options === undefined) return;
+/** Finds the inode of a target, then changes it. */
+function* onTarget(
+  vfs: FileSystem,
+  target: Path | number,
+  follow: boolean,
+  changing: (ino: number) => Flow<void>,
+): Flow<void> {
+  if (typeof target === 'number') yield* changing(vfs.file(target).inode.ino);
+  else yield* changing(yield* vfs.resolve(target.given, follow));
+}
+
+function checkXattrOptions(options: unknown): XattrOptions {
+  if (options === undefined) return {};
   checkObject(options, 'options');
-  const { create, replace } = options as { create?: boolean; replace?: boolean };
-  checkBoolean(create ?? false, 'options.create');
-  checkBoolean(replace ?? false, 'options.replace');
+  const { create = false, replace = false } = options as XattrOptions;
+  return {
+    create: checkBoolean(create, 'options.create'),
+    replace: checkBoolean(replace, 'options.replace'),
+  };
 }
 
 function removingXattr(link: boolean): Operation {
@@ -105,9 +116,11 @@ function removingXattr(link: boolean): Operation {
     arity: 2,
     begin({ vfs }: Call, file: unknown, name: unknown) {
       const target = toTarget(file);
-      toName(name);
-      if (typeof target === 'number') return refuse(vfs, 'fremovexattr', target);
-      return refuse(vfs, link ? 'lremovexattr' : 'removexattr', target);
+      const key = toName(name);
+      const remove = (ino: number) => vfs.change.removexattr(ino, key);
+      const path = link ? 'lremovexattr' : 'removexattr';
+      const syscall = typeof target === 'number' ? 'fremovexattr' : path;
+      return change(vfs, syscall, target, onTarget(vfs, target, !link, remove));
     },
   };
 }
@@ -168,24 +181,25 @@ export const setFlags: Operation = {
   begin({ vfs }: Call, file: unknown, flags: unknown) {
     const target = toTarget(file);
     checkObject(flags, 'flags');
-    for (const [name, value] of Object.entries(flags as object)) {
-      if (!(name in FLAGS)) throw invalidValue('flags', name, 'has an unknown flag');
-      checkBoolean(value, `flags.${name}`);
-    }
-    if (typeof target !== 'number') return refuse(vfs, 'ioctl', target);
-    return refuse(vfs, 'fsetxattr', target, {});
+    const wanted = Object.entries(flags as object).map(([name, value]): [number, boolean] => {
+      if (!Object.hasOwn(FLAGS, name)) throw invalidValue('flags', name, 'has an unknown flag');
+      return [FLAGS[name as keyof Flags], checkBoolean(value, `flags.${name}`)];
+    });
+    const flow = setNamedFlags(vfs, target, wanted);
+    return change(vfs, 'ioctl', target, flow);
   },
 };
 
-export const mknod: Operation = {
-  arity: 3,
-  begin({ vfs }: Call, path: unknown, mode: unknown, rdev?: unknown) {
-    const at = toPath(path);
-    checkMode(mode, 'mode');
-    checkInteger(rdev ?? 0, 'rdev', 0);
-    return refuse(vfs, 'mknod', at);
-  },
-};
+/** The flags that are named change, the others stay. */
+function* setNamedFlags(
+  vfs: FileSystem,
+  target: Path | number,
+  wanted: [number, boolean][],
+): Flow<void> {
+  let bits = yield* vfs.getFlags(coreTarget(target));
+  for (const [bit, on] of wanted) bits = on ? bits | bit : bits & ~bit;
+  yield* onTarget(vfs, target, true, (ino) => vfs.change.setFlags(ino, bits >>> 0));
+}
 
 /** Opens a path for `use` and closes it again; an fd is used as it is. */
 function* withFile<T>(vfs: FileSystem, file: Path | number, use: (fd: number) => Work<T>): Work<T> {

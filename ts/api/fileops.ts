@@ -2,6 +2,7 @@
 // given and never copies twice. readSync is not here: it is the hot path and stands in readsync.ts.
 
 import { Ext4Error } from '../errno.ts';
+import type { Flow } from '../flow.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants, openFlags } from './constants.ts';
 import { decodeContents, type EncodingOptions, readOptions } from './encoding.ts';
@@ -51,18 +52,19 @@ export const close: Operation = {
   },
 };
 
-/** A file of a read-only mount is as durable as it gets; the fd is checked all the same. */
+/** All that was changed before is durable afterwards, the file's own part and the rest; a read-only mount has nothing. */
 function syncing(syscall: string): Operation {
   return {
     arity: 1,
     begin({ vfs }: Call, fd: unknown) {
-      return nothing(ask(vfs.fstat(checkFd(fd)), syscall));
+      return ask(syncFlow(vfs, checkFd(fd)), syscall);
     },
   };
 }
 
-function* nothing(asked: Work<unknown>): Work<void> {
-  yield* asked;
+function* syncFlow(vfs: FileSystem, fd: number): Flow<void> {
+  vfs.file(fd);
+  yield* vfs.syncAll();
 }
 
 export const fsync = syncing('fsync');

@@ -94,19 +94,19 @@ export class Ext4 extends Filled {
     this.#released();
   };
 
-  /** Tells the device which blocks are free. EROFS on a read-only mount. */
-  readonly trim = (): Promise<number> => this.#refused('trim', 'EROFS');
+  /** Tells the device which blocks are free. EROFS on a read-only mount, EOPNOTSUPP on others: not yet. */
+  readonly trim = (): Promise<number> => this.#refused('trim');
 
-  /** Many changes, one commit. EROFS on a read-only mount: `fn` is not called. */
+  /** Many changes, one commit. EROFS on a read-only mount, EOPNOTSUPP on others: `fn` is not called. */
   readonly transaction = <T>(fn: (fs: Ext4) => Promise<T>): Promise<T> => {
     checkFunction(fn, 'fn');
-    return this.#refused('transaction', 'EROFS');
+    return this.#refused('transaction');
   };
 
-  /** Stops all writing, as a crash would. EROFS on a read-only mount, which has nothing to stop. */
+  /** Stops all writing, as a crash would. EROFS on a read-only mount, which has nothing to stop; else EOPNOTSUPP. */
   readonly shutdown = (mode: ShutdownMode = 'default'): Promise<void> => {
     if (!['default', 'logflush', 'nologflush'].includes(mode)) throw invalidValue('mode', mode);
-    return this.#refused('shutdown', 'EROFS');
+    return this.#refused('shutdown');
   };
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -125,7 +125,8 @@ export class Ext4 extends Filled {
     }
   }
 
-  async #refused(syscall: string, code: 'EROFS'): Promise<never> {
-    throw nameError(new Ext4Error(code), { syscall });
+  async #refused(syscall: string): Promise<never> {
+    const later = new Ext4Error('EOPNOTSUPP', `${syscall} comes with a later version`);
+    throw nameError(this.#vfs.readOnly ? new Ext4Error('EROFS') : later, { syscall });
   }
 }

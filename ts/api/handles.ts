@@ -1,6 +1,7 @@
 // The tree as the web's file system handles: root is a duck-typed FileSystemDirectoryHandle (WHATWG File System). Names
 // are single ones, links are followed where they lead to a file or directory, and errors are DOMExceptions.
-// Files are read when asked for, never before; what writes rejects with NoModificationAllowedError.
+// Files are read when asked for, never before. A read-only mount rejects changes with NoModificationAllowedError,
+// any mount what would write data with NotSupportedError: not yet.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
 import type { Operations } from './filehandle.ts';
@@ -20,6 +21,9 @@ const MESSAGES = {
   NotFoundError: 'A requested file or directory could not be found.',
   TypeMismatchError: 'The path supplied exists, but was not an entry of the requested type.',
   NoModificationAllowedError: 'The file system is mounted read-only.',
+  InvalidModificationError: 'The object can not be modified in this way.',
+  NotSupportedError: 'Writing file data comes with the next version.',
+  QuotaExceededError: 'The file system is full.',
   NotAllowedError: 'The request is not allowed.',
   NotReadableError: 'The requested file could not be read.',
 } as const;
@@ -34,6 +38,9 @@ function domError(name: keyof typeof MESSAGES, cause?: unknown): DOMException {
 function toDomError(error: unknown): unknown {
   const { code } = error as { code?: string };
   if (code === 'ENOENT' || code === 'ENOTDIR') return domError('NotFoundError', error);
+  if (code === 'ENOTEMPTY') return domError('InvalidModificationError', error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') return domError('QuotaExceededError', error);
+  if (code === 'EOPNOTSUPP') return domError('NotSupportedError', error);
   if (code === 'EROFS') return domError('NoModificationAllowedError', error);
   if (code === 'EACCES' || code === 'EPERM') return domError('NotAllowedError', error);
   return code === undefined ? error : domError('NotReadableError', error);
@@ -44,6 +51,24 @@ function checkName(name: unknown): string {
   if (text === '' || text === '.' || text === '..' || /[/\0]/.test(text))
     throw new TypeError('Name is not allowed.');
   return text;
+}
+
+interface RemoveOptions {
+  recursive?: boolean;
+}
+
+/** What a link leads to is not removed, the link is. */
+async function removePath({ ops, vfs }: Tree, path: string, o: RemoveOptions): Promise<void> {
+  if (vfs.readOnly) throw domError('NoModificationAllowedError');
+  const stats: Stats = await ops.lstat(path).catch(rethrow);
+  if (!stats.isDirectory()) await ops.unlink(path).catch(rethrow);
+  else if (o.recursive) await ops.rm(path, { recursive: true }).catch(rethrow);
+  else await ops.rmdir(path).catch(rethrow);
+}
+
+/** The error of what cannot be done yet. */
+function notWritten({ vfs }: Tree): DOMException {
+  return domError(vfs.readOnly ? 'NoModificationAllowedError' : 'NotSupportedError');
 }
 
 abstract class Handle {
@@ -67,19 +92,20 @@ abstract class Handle {
   }
 
   async queryPermission(o: { mode?: 'read' | 'readwrite' } = {}): Promise<Permission> {
-    return o.mode === 'readwrite' ? 'denied' : 'granted';
+    return o.mode === 'readwrite' && this.tree.vfs.readOnly ? 'denied' : 'granted';
   }
 
   requestPermission(o: { mode?: 'read' | 'readwrite' } = {}): Promise<Permission> {
     return this.queryPermission(o);
   }
 
-  async remove(): Promise<never> {
-    throw domError('NoModificationAllowedError');
+  /** Removes the file or directory, a directory that is not empty only with `recursive`. */
+  async remove(o: RemoveOptions = {}): Promise<void> {
+    await removePath(this.tree, this.path, o);
   }
 
   async move(): Promise<never> {
-    throw domError('NoModificationAllowedError');
+    throw notWritten(this.tree);
   }
 
   /** The path seen from `ancestor`: names, or null when it does not lie below. */
@@ -103,11 +129,11 @@ export class FileSystemFileHandle extends Handle {
   }
 
   async createWritable(): Promise<never> {
-    throw domError('NoModificationAllowedError');
+    throw notWritten(this.tree);
   }
 
   async createSyncAccessHandle(): Promise<never> {
-    throw domError('NoModificationAllowedError');
+    throw notWritten(this.tree);
   }
 
   get [Symbol.toStringTag](): string {
@@ -131,9 +157,9 @@ export class FileSystemDirectoryHandle extends Handle {
     return new FileSystemFileHandle(this.tree, await this.#child(name, 'file', o));
   }
 
-  async removeEntry(name: string, _o?: { recursive?: boolean }): Promise<never> {
-    checkName(name);
-    throw domError('NoModificationAllowedError');
+  /** Removes an entry: a directory that is not empty only with `recursive` (InvalidModificationError). */
+  async removeEntry(name: string, o: RemoveOptions = {}): Promise<void> {
+    await removePath(this.tree, this.#join(checkName(name)), o);
   }
 
   async resolve(possibleDescendant: unknown): Promise<string[] | null> {
@@ -189,13 +215,27 @@ export class FileSystemDirectoryHandle extends Handle {
       stats = await this.tree.ops.stat(path);
     } catch (error) {
       const named = toDomError(error) as Error;
-      throw create && named.name === 'NotFoundError'
-        ? domError('NoModificationAllowedError', error)
-        : named;
+      if (!create || named.name !== 'NotFoundError') throw named;
+      await this.#make(path, kind);
+      return path;
     }
     if (kind === 'file' ? !stats.isFile() : !stats.isDirectory())
       throw domError('TypeMismatchError');
     return path;
+  }
+
+  /** Makes an entry that is not there. What turns up meanwhile is taken when it is of the kind. */
+  async #make(path: string, kind: Kind): Promise<void> {
+    const { ops, vfs } = this.tree;
+    if (vfs.readOnly) throw domError('NoModificationAllowedError');
+    try {
+      if (kind === 'directory') await ops.mkdir(path);
+      else await ops.writeFile(path, '', { flag: 'a' });
+    } catch (error) {
+      const found = await ops.stat(path).then(kindOf, () => null);
+      if (found === null) throw toDomError(error);
+      if (found !== kind) throw domError('TypeMismatchError');
+    }
   }
 
   async #kindOf(entry: Dirent): Promise<Kind | null> {

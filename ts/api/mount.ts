@@ -6,9 +6,15 @@ import { type FileSystem, mountVfs, mountVfsSync } from '../vfs/filesystem.ts';
 import type { MountOptions } from '../vfs/options.ts';
 import { Ext4 } from './fs.ts';
 import { checkMountOptions } from './options.ts';
+import { processUmask } from './platform.ts';
 import { nameError } from './work.ts';
 
 const MOUNT = { syscall: 'mount' };
+
+/** The options, checked; in Node what is made obeys the process's umask unless told otherwise. */
+function prepared(options: unknown): MountOptions {
+  return { umask: processUmask(), ...checkMountOptions(options) };
+}
 
 /** How often each device is mounted; -1 for once and writable. */
 const mounted = new WeakMap<BlockDevice, number>();
@@ -19,7 +25,7 @@ const mounted = new WeakMap<BlockDevice, number>();
  * and either is writable. On such a mount the synchronous functions throw.
  */
 export async function mount(device: BlockDevice, options?: MountOptions): Promise<Ext4> {
-  const checked = checkMountOptions(options);
+  const checked = prepared(options);
   const release = claim(device, checked);
   try {
     return new Ext4(await mountVfs(device, checked), release);
@@ -31,7 +37,7 @@ export async function mount(device: BlockDevice, options?: MountOptions): Promis
 
 /** The same inside the call, for a device with synchronous forms: every function of the mount works. */
 export function mountSync(device: BlockDevice, options?: MountOptions): Ext4 {
-  const checked = checkMountOptions(options);
+  const checked = prepared(options);
   const release = claim(device, checked);
   let vfs: FileSystem;
   try {

@@ -3,6 +3,7 @@
 // for browsers finds nothing to resolve.
 
 interface NodeProcess {
+  umask?(): number;
   getBuiltinModule?(name: string): unknown;
   nextTick?(fn: (...args: never[]) => void, ...args: unknown[]): void;
 }
@@ -17,6 +18,13 @@ const host = globalThis as { process?: NodeProcess; Buffer?: BufferKind };
 /** A module of Node by its bare name, or undefined: in browsers, and in Node before 20.16. */
 export function builtin<T>(name: string): T | undefined {
   return host.process?.getBuiltinModule?.(`node:${name}`) as T | undefined;
+}
+
+const USUAL_UMASK = 0o022;
+
+/** The permission bits that new files do not get. */
+export function processUmask(): number {
+  return host.process?.umask?.() ?? USUAL_UMASK;
 }
 
 /** `len` bytes to be overwritten: a Buffer in Node. RangeError when the platform refuses. */

@@ -11,6 +11,10 @@ import { FileHandle, type Operations } from './filehandle.ts';
 import * as file from './fileops.ts';
 import * as inspect from './inspectops.ts';
 import { View } from './lease.ts';
+import * as names from './nameops.ts';
+import { toPath } from './paths.ts';
+import { callLater } from './platform.ts';
+import { dataRefused } from './refusal.ts';
 import { BigIntStats, Dirent, StatFs, Stats } from './stats.ts';
 import {
   nodeStream,
@@ -43,25 +47,25 @@ const ON_PATHS: Record<string, Operation> = {
   copyFile: change.copyFile,
   cp: change.cp,
   lchown: change.lchown,
-  link: change.link,
+  link: names.link,
   lstat: inspect.lstat,
   lutimes: change.lutimes,
-  mkdir: change.mkdir,
-  mkdtemp: change.mkdtemp,
+  mkdir: names.mkdir,
+  mkdtemp: names.mkdtemp,
   open: file.open,
   opendir: dir.opendir,
   readFile: file.readFile,
   readdir: dir.readdir,
   readlink: inspect.readlink,
   realpath: inspect.realpath,
-  rename: change.rename,
-  rm: change.rm,
-  rmdir: change.rmdir,
+  rename: names.rename,
+  rm: names.rm,
+  rmdir: names.rmdir,
   stat: inspect.stat,
   statfs: inspect.statfs,
-  symlink: change.symlink,
+  symlink: names.symlink,
   truncate: change.truncate,
-  unlink: change.unlink,
+  unlink: names.unlink,
   utimes: change.utimes,
   writeFile: write.writeFile,
 };
@@ -97,7 +101,7 @@ const BEYOND: Record<string, Operation> = {
   llistxattr: extra.llistxattr,
   lremovexattr: extra.lremovexattr,
   lsetxattr: extra.lsetxattr,
-  mknod: extra.mknod,
+  mknod: names.mknod,
   punchHole: write.punchHole,
   removexattr: extra.removexattr,
   seekData: extra.seekData,
@@ -132,14 +136,21 @@ export function makeSurface(vfs: FileSystem): Surface {
     own[`${name}Sync`] = syncForm(calls.sync, name, op);
   }
   addExceptions(vfs, calls, own, ops);
-  const { open, read, close, fsync } = own;
-  Object.assign(stream, { open, read, close, fsync, write: own.write, writev: own.writev });
+  const { open, read, close, fsync, write, writev } = own;
+  const openToWrite = vfs.readOnly ? open : refuseOpen;
+  Object.assign(stream, { open, openToWrite, read, close, fsync, write, writev });
   const promises = {
     ...Object.fromEntries(Object.keys({ ...ON_PATHS, ...BEYOND }).map((name) => [name, ops[name]])),
     watch: (path: unknown, options?: unknown) => watchAll(vfs, path, options),
     constants,
   };
   return { own: { ...own, ...streams(vfs, stream, ops), ...CLASSES }, promises, ops };
+}
+
+/** A stream that writes opens nothing yet: the file would be emptied for it. */
+function refuseOpen(path: unknown, ...rest: unknown[]): void {
+  const callback = checkFunction(rest.at(-1), 'cb');
+  callLater(callback, dataRefused('open', { path: toPath(path).text }));
 }
 
 type Calls = Record<Form, Call>;
