@@ -3,7 +3,7 @@
 import { Ext4Error } from '../../ts/errno.ts';
 import type { Flow } from '../../ts/flow.ts';
 import type { FileSystem } from '../../ts/vfs/filesystem.ts';
-import { digest, escape, type Node, type Op, TYPE_BITS, timeText } from './model.ts';
+import { digest, type Node, type Op, shown, TYPE_BITS, timeText } from './model.ts';
 
 export const bytes = (text: string): Uint8Array =>
   Uint8Array.from(text, (c) => c.charCodeAt(0) & 255);
@@ -94,7 +94,7 @@ export function* treeFlow(fs: FileSystem, o: TreeOptions): Flow<string[]> {
     const type = TYPE_OF.get(stat.mode & 0o170000) as Node['type'];
     const known = first.get(stat.ino);
     if (known !== undefined) {
-      lines.push(`${escape(path)} = ${escape(known)}`);
+      lines.push(`${shown(path)} = ${shown(known)}`);
       continue;
     }
     first.set(stat.ino, path);
@@ -103,13 +103,13 @@ export function* treeFlow(fs: FileSystem, o: TreeOptions): Flow<string[]> {
     let links = stat.nlink;
     if (path === '') links--;
     const parts: (string | number)[] = [
-      ...[escape(path), type, mode, stat.uid, stat.gid, links, stat.rdev, escape(target)],
+      ...[shown(path), type, mode, stat.uid, stat.gid, links, stat.rdev, shown(target)],
     ];
     if (type === 'l' && stat.size !== target.length) parts.push(`size ${stat.size}`);
     const names = (yield* fs.listxattr(at, false)).map(text).sort();
     for (const name of names) {
       const value = text(yield* fs.getxattr(at, bytes(name), false));
-      parts.push(`${escape(name)}=${digest(value)}`);
+      parts.push(`${shown(name)}=${digest(value)}`);
     }
     if (o.timed?.has(path)) {
       parts.push(`mtime ${timeText([stat.mtime.sec, stat.mtime.nsec], o.wide)}`);
@@ -129,8 +129,8 @@ function* childrenOf(fs: FileSystem, path: string): Flow<string[]> {
     if (batch.length === 0) break;
     for (const { name } of batch) names.push(text(name));
   }
-  const shown = names.filter((name) => path !== '' || name !== 'lost+found');
-  return shown
+  const seen = names.filter((name) => path !== '' || name !== 'lost+found');
+  return seen
     .sort()
     .reverse()
     .map((name) => `${path}/${name}`);

@@ -242,7 +242,7 @@ function isAbove(node: Node, dir: Node): boolean {
 /** One line: everything that must be equal. Later names of an inode name the first. */
 function describe(node: Node, path: string, first: Map<Node, string>, wide: boolean): string {
   const at = first.get(node);
-  if (at !== undefined) return `${escape(path)} = ${escape(at)}`;
+  if (at !== undefined) return `${shown(path)} = ${shown(at)}`;
   first.set(node, path);
   let links = node.links;
   if (node.type === 'd') {
@@ -250,9 +250,9 @@ function describe(node: Node, path: string, first: Map<Node, string>, wide: bool
   }
   const xattrs = [...node.xattrs].sort(([a], [b]) => (a < b ? -1 : 1));
   const parts = [
-    ...[escape(path), node.type, node.mode.toString(8), node.uid, node.gid, links, node.rdev],
-    escape(node.target),
-    ...xattrs.map(([k, v]) => `${escape(k)}=${digest(v)}`),
+    ...[shown(path), node.type, node.mode.toString(8), node.uid, node.gid, links, node.rdev],
+    shown(node.target),
+    ...xattrs.map(([k, v]) => `${shown(k)}=${digest(v)}`),
   ];
   if (node.times !== null) parts.push(`mtime ${timeText(node.times.mtime, wide)}`);
   return parts.join(' ');
@@ -269,7 +269,7 @@ export function digest(value: string): string {
   return `${value.length}:${hash >>> 0}`;
 }
 
-export function escape(text: string): string {
-  if (text.length > 60) return `${escape(text.slice(0, 20))}..${digest(text)}`;
+export function shown(text: string): string {
+  if (text.length > 60) return `${shown(text.slice(0, 20))}..${digest(text)}`;
   return text.replace(/[^!-~]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
