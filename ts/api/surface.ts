@@ -23,7 +23,14 @@ import {
   type StreamOptions,
   webStream,
 } from './streams.ts';
-import { makeExistsSync, makeReadSync, makeStatSync, makeViewSync } from './syncops.ts';
+import {
+  makeCloseSync,
+  makeExistsSync,
+  makeOpenSync,
+  makeReadSync,
+  makeStatSync,
+  makeViewSync,
+} from './syncops.ts';
 import { checkFunction } from './validate.ts';
 import { FSWatcher, watch, watchAll } from './watcher.ts';
 import {
@@ -173,6 +180,8 @@ function addExceptions(
   own: Record<string, AnyFunction>,
   ops: Operations,
 ): void {
+  own.openSync = makeOpenSync(vfs) as AnyFunction;
+  own.closeSync = makeCloseSync(vfs) as AnyFunction;
   own.readSync = makeReadSync(vfs) as AnyFunction;
   own.statSync = makeStatSync(vfs, 'stat') as AnyFunction;
   own.lstatSync = makeStatSync(vfs, 'lstat') as AnyFunction;

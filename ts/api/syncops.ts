@@ -1,18 +1,21 @@
-// The hot synchronous calls, written without work or closures: readSync, statSync, lstatSync, existsSync, viewSync.
-// The common call (plain numbers, a byte array, a string) goes straight to the core; any other shape takes the way
-// of the operation of that name. Tests are inlined by hand: a helper costs more than they do.
+// The hot synchronous calls, written without work or closures: openSync, closeSync, readSync, statSync, lstatSync,
+// existsSync, viewSync. The common call (plain numbers, a byte array, a string) goes straight to the core; any other
+// shape takes the way of the operation of that name. Tests are inlined by hand: a helper costs more than they do.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
+import { openFlags } from './constants.ts';
 import { planRead } from './fileops.ts';
 import { mayBeMissing, type StatOptions } from './inspectops.ts';
 import { View } from './lease.ts';
 import { toPath } from './paths.ts';
 import { statsOf } from './stats.ts';
-import { checkFd, checkObject, checkView } from './validate.ts';
+import { checkFd, checkMode, checkObject, checkView } from './validate.ts';
 import { nameError, shaped } from './work.ts';
 
 const READ = { syscall: 'read' };
 const VIEW = { syscall: 'view' };
+const CLOSE = { syscall: 'close' };
+const DEFAULT_MODE = 0o666;
 
 type AnySync = (...args: never[]) => unknown;
 
@@ -75,6 +78,34 @@ function readSlowly(
   } catch (error) {
     throw nameError(error, READ);
   }
+}
+
+/** fs.openSync of one mount. */
+export function makeOpenSync(vfs: FileSystem): AnySync {
+  const openSync = (path: unknown, flags?: unknown, mode?: unknown) => {
+    const at = toPath(path);
+    const bits = openFlags(flags);
+    const permissions = checkMode(mode, 'mode', DEFAULT_MODE);
+    try {
+      return vfs.openSync(at.given, bits, permissions);
+    } catch (error) {
+      throw nameError(error, { syscall: 'open', path: at.text });
+    }
+  };
+  return shaped(openSync, 'openSync', 3);
+}
+
+/** fs.closeSync of one mount. */
+export function makeCloseSync(vfs: FileSystem): AnySync {
+  const closeSync = (fd: unknown) => {
+    const file = checkFd(fd);
+    try {
+      vfs.closeSync(file);
+    } catch (error) {
+      throw nameError(error, CLOSE);
+    }
+  };
+  return shaped(closeSync, 'closeSync', 1);
 }
 
 /** fs.statSync or fs.lstatSync of one mount. */

@@ -24,7 +24,7 @@ import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
 import { type Lease, lease, leaseCached, leaseDirect } from './lease.ts';
 import { mountSession, mountSessionSync, type Session } from './mount.ts';
-import { bytesOf, joinPath, keyOf, type Path } from './names.ts';
+import { joinPath, type Path, splitLast } from './names.ts';
 import type { MountOptions } from './options.ts';
 import { child, walk, walkKnown } from './path.ts';
 import type { Driver } from './turn.ts';
@@ -152,6 +152,15 @@ export class FileSystem {
     return (yield* step(openStep, this, ino, flags)).fd;
   }
 
+  /** As open() run to its end; for reading, the names on the way being known, without a generator. */
+  openSync(path: Path, flags: number, mode?: number): number {
+    if (flags === 0 && this.sync && this.#mounted && typeof path === 'string') {
+      const fd = this.#driver.turnSync(openKnown, this, path, undefined);
+      if (fd !== 0) return fd;
+    }
+    return this.runSync(this.open(path, flags, mode));
+  }
+
   *#resolveForOpen(path: Path, flags: number): Flow<number> {
     const follow =
       (flags & O.O_NOFOLLOW) === 0 && (flags & (O.O_CREAT | O.O_EXCL)) !== (O.O_CREAT | O.O_EXCL);
@@ -176,6 +185,13 @@ export class FileSystem {
     const { inode } = this.#files.get(fd);
     this.#files.remove(fd);
     yield* this.change.closed(inode);
+  }
+
+  /** As close() run to its end. */
+  closeSync(fd: number): void {
+    const { inode } = this.#files.get(fd);
+    if (this.vol.orphans.has(inode.ino)) this.runSync(this.close(fd));
+    else this.#files.remove(fd);
   }
 
   /** The open file of a descriptor. EBADF. */
@@ -412,6 +428,11 @@ function openStep(fs: FileSystem, ino: number, flags: number): O.OpenFile {
   return fs.addFile(ino, flags);
 }
 
+function openKnown(fs: FileSystem, path: string): number {
+  const ino = walkKnown(fs.vol, path);
+  return ino === 0 ? 0 : openStep(fs, ino, 0).fd;
+}
+
 function statStep(vol: Ext4Volume, ino: number): StatRecord {
   return statInode(vol.inodes.get(ino));
 }
@@ -465,22 +486,4 @@ function maxPos(inode: Inode): number {
   if (inode.path === 'inline') return inode.size;
   const size = Math.ceil(inode.size / blockSize) * blockSize;
   return inode.has(F.EXT4_EXTENTS_FL) ? (2 ** 32 - 1) * blockSize : size;
-}
-
-/** A path without its last name, and that name; null when it ends in "/", "." or "..". */
-function splitLast(path: Path): { parent: Path; key: string | null } {
-  const text = typeof path === 'string' ? path : null;
-  if (text === null) return splitLastBytes(path as Uint8Array);
-  const cut = text.lastIndexOf('/') + 1;
-  const key = text.slice(cut);
-  const dots = key === '' || key === '.' || key === '..';
-  return { parent: text.slice(0, cut) || '/', key: dots ? null : key };
-}
-
-function splitLastBytes(path: Uint8Array): { parent: Path; key: string | null } {
-  const cut = path.lastIndexOf(0x2f) + 1;
-  const key = keyOf(path.subarray(cut));
-  const dots = key === '' || key === '.' || key === '..';
-  if (!dots) bytesOf(key);
-  return { parent: cut === 0 ? '/' : path.subarray(0, cut), key: dots ? null : key };
 }

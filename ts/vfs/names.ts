@@ -70,6 +70,24 @@ export function joinPath(keys: string[]): Uint8Array {
   return whole;
 }
 
+/** A path without its last name, and that name; null when it ends in "/", "." or "..". */
+export function splitLast(path: Path): { parent: Path; key: string | null } {
+  const text = typeof path === 'string' ? path : null;
+  if (text === null) return splitLastBytes(path as Uint8Array);
+  const cut = text.lastIndexOf('/') + 1;
+  const key = text.slice(cut);
+  const dots = key === '' || key === '.' || key === '..';
+  return { parent: text.slice(0, cut) || '/', key: dots ? null : key };
+}
+
+function splitLastBytes(path: Uint8Array): { parent: Path; key: string | null } {
+  const cut = path.lastIndexOf(0x2f) + 1;
+  const key = keyOf(path.subarray(cut));
+  const dots = key === '' || key === '.' || key === '..';
+  if (!dots) bytesOf(key);
+  return { parent: cut === 0 ? '/' : path.subarray(0, cut), key: dots ? null : key };
+}
+
 function same(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
