@@ -126,6 +126,36 @@ need.describe('deep maps', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
     check(m, model);
   });
 
+  test('what comes in front of all there is gives every parent a new key, merged or not', () => {
+    const m = mountImage(makeImage('-t ext4 -b 1024', '64M', 1));
+    const { fs } = m;
+    const model = new Model(fs, '/f0');
+    const pblk = 8192 * 5;
+    const put = (lblk: number, at: number) => {
+      change(fs, MAP_CREDITS, () => {
+        expect(allocBlocks(fs.vol, at, 1)).toEqual({ pblk: at, count: 1 });
+        insertExtent(model.inode, lblk, at, 1, false);
+        addBlocks(model.inode, 1);
+        model.grow(lblk + 1);
+      });
+      model.blocks.set(lblk, { pblk: at, unwritten: false });
+    };
+    put(1000, pblk + 7);
+    scatter(
+      model,
+      Array.from({ length: 800 }, (_, i) => 1002 + 2 * i),
+    );
+    expect(model.depth).toBe(2);
+    for (let i = 1; i < 6; i++) {
+      put(1000 - i, pblk + 7 - i);
+      settle(fs);
+      expect(fsckCopy(m)).toBe('');
+    }
+    put(500, pblk);
+    put(400, pblk + 1);
+    check(m, model);
+  });
+
   for (const [name, mkfs, depths] of [
     ['1k', '-t ext2 -b 1024 -O large_file', [12, 12 + 256, 12 + 256 + 65536]],
     ['4k', '-t ext3 -b 4096', [12, 12 + 1024, 12 + 1024 + 1024 ** 2]],
