@@ -130,7 +130,7 @@ need.describe('deep maps', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
     const m = mountImage(makeImage('-t ext4 -b 1024', '64M', 1));
     const { fs } = m;
     const model = new Model(fs, '/f0');
-    const pblk = 8192 * 5;
+    const pblk = 8192 * 4 + 500;
     const put = (lblk: number, at: number) => {
       change(fs, MAP_CREDITS, () => {
         expect(allocBlocks(fs.vol, at, 1)).toEqual({ pblk: at, count: 1 });
