@@ -4,6 +4,8 @@
 import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';
 import { allocBlocks } from '../../ts/ext4/balloc.ts';
+import { KIND_EXTENT } from '../../ts/ext4/extent.ts';
+import { newNode } from '../../ts/ext4/mapspace.ts';
 import { addBlocks, insertExtent, MAP_CREDITS } from '../../ts/ext4/mapwrite.ts';
 import { need } from '../need.ts';
 import { randomOf } from '../slow.ts';
@@ -156,6 +158,35 @@ need.describe('deep maps', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
     check(m, model);
   });
 
+  test(`a tree as deep as can be is split, cut and emptied like any other (seed ${seed})`, () => {
+    const roll = randomOf(seed);
+    const m = mountImage(makeImage('-t ext4 -b 1024', '64M', 1));
+    const model = new Model(m.fs, '/f0');
+    const places = shuffle(
+      Array.from({ length: 6000 }, (_, i) => 2 * i + 1),
+      roll,
+    );
+    scatter(model, places.slice(0, 1200), 1);
+    while (model.depth < 5) deepen(model);
+    settle(m.fs);
+    expect(fsckCopy(m)).toBe('');
+    scatter(model, places.slice(1200), 1);
+    expect(model.depth).toBe(5);
+    expect(model.compare(m.fs)).toBe('');
+    settle(m.fs);
+    expect(fsckCopy(m)).toBe('');
+    for (const from of [9000, 3001, 17]) {
+      model.remove(from);
+      expect(model.compare(m.fs)).toBe('');
+      settle(m.fs);
+      expect(fsckCopy(m)).toBe('');
+    }
+    model.remove(0);
+    expect(model.depth).toBe(0);
+    expect(model.inode.u32(F.I_BLOCKS_LO)).toBe(0);
+    check(m, model);
+  });
+
   for (const [name, mkfs, depths] of [
     ['1k', '-t ext2 -b 1024 -O large_file', [12, 12 + 256, 12 + 256 + 65536]],
     ['4k', '-t ext3 -b 4096', [12, 12 + 1024, 12 + 1024 + 1024 ** 2]],
@@ -190,6 +221,24 @@ need.describe('deep maps', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
     check(m, model);
   });
 });
+
+/** Puts a level of one node between the root and its children. */
+function deepen({ fs, inode }: Model): void {
+  change(fs, 6, () => {
+    const { dv, cache } = fs.vol;
+    const { copy, zero } = cache.kernels.exports;
+    const { ptr, pblk } = newNode(inode, 0, KIND_EXTENT);
+    const root = inode.edit() + F.I_BLOCK;
+    copy(ptr, root, F.I_BLOCK_SIZE);
+    dv.setUint16(ptr + F.EH_MAX, 84, true);
+    dv.setUint16(root + F.EH_ENTRIES, 1, true);
+    dv.setUint16(root + F.EH_DEPTH, dv.getUint16(ptr + F.EH_DEPTH, true) + 1, true);
+    const entry = root + F.EH_SIZE;
+    zero(entry + F.EXT4_EXT_ENTRY_SIZE, 3 * F.EXT4_EXT_ENTRY_SIZE);
+    dv.setUint32(entry + F.EI_LEAF_LO, pblk, true);
+    dv.setUint16(entry + F.EI_LEAF_HI, 0, true);
+  });
+}
 
 /** What e2fsck says of the device as it is, all being home: the superblock alone says that it is in use. */
 function fsckCopy(m: Mounted): string {
