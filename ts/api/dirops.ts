@@ -111,7 +111,7 @@ function* lookUpTypes(vfs: FileSystem, dir: string | Uint8Array, entries: Named[
   }
 }
 
-/** In byte order. Twelve bytes of each name are compared as two numbers first: readdir of 10,000 takes half the time. */
+/** In byte order. Twelve bytes of a name are compared as two numbers first: readdir of 10,000 takes half the time. */
 function sorted(entries: Named[]): Named[] {
   const keyed = entries.map((entry) => {
     return { entry, first: numberAt(entry.name, 0), second: numberAt(entry.name, 6) };
