@@ -104,7 +104,7 @@ export function recover<T>(
   o: MountOptions = {},
 ): { seen: T; image: Uint8Array } {
   const device = memoryDevice(image, { sparse: true });
-  const fs = mountVfsSync(device, { journal: 'replay', ...o });
+  const fs = mountVfsSync(device, { journal: 'replay', cacheBytes: 8 << 20, ...o });
   const seen = look(fs);
   fs.runSync(fs.unmount());
   return { seen, image: contents(device) };

@@ -244,6 +244,6 @@ need.describe('the same trace by the kernel and by us', needs, () => {
     const seeds = Array.from({ length: DEEP ? 20 : 1 }, (_, i) => SEED + i);
     test(`${profile}: results, errors and tree are equal (seeds from ${SEED})`, () => {
       for (const seed of seeds) runTrace(profile, seed);
-    });
+    }, 3_600_000);
   }
 });

@@ -15,6 +15,8 @@ import { Tracer } from './trace.ts';
 
 const SEED = Number(process.env.EXT4_SEED ?? 1);
 const STEPS = DEEP ? 10_000 : 1_000;
+/** Milliseconds: a machine may be busy. */
+const LONG = DEEP ? 3_600_000 : 180_000;
 const EVERY = DEEP ? 100 : 200;
 
 /** Paths whose mtime nothing has changed since it was set. */
@@ -75,17 +77,25 @@ const tools = need.tool('mke2fs', 'e2fsck');
 
 need.describe('a random trace on a synchronous device', [tools], () => {
   for (const name of Object.keys(SETS)) {
-    test(`${name}: every operation as the model says, e2fsck finds nothing (seed ${SEED})`, () => {
-      runTrace(name, SEED, {});
-    });
+    test(
+      `${name}: every operation as the model says, e2fsck finds nothing (seed ${SEED})`,
+      () => {
+        runTrace(name, SEED, {});
+      },
+      LONG,
+    );
   }
 });
 
 need.describe('a random trace with forced misses and little memory', [tools], () => {
   for (const name of DEEP ? Object.keys(SETS) : ['ext4 1k', 'bigalloc', 'no extents']) {
-    test(`${name}: steps that begin again leave nothing behind (seed ${SEED + 1})`, () => {
-      runTrace(name, SEED + 1, { forceMiss: true, cacheBytes: 6 << 20 });
-    });
+    test(
+      `${name}: steps that begin again leave nothing behind (seed ${SEED + 1})`,
+      () => {
+        runTrace(name, SEED + 1, { forceMiss: true, cacheBytes: 6 << 20 });
+      },
+      LONG,
+    );
   }
 });
 
@@ -136,8 +146,12 @@ async function checkLanes(fs: FileSystem, lanes: { model: Model; dir: string }[]
 
 need.describe('traces at once on a device that answers in random order', [tools], () => {
   for (const name of DEEP ? Object.keys(SETS) : ['ext4 1k', 'ext2', 'inline_data']) {
-    test(`${name}: each directory as its model says (seed ${SEED + 2})`, async () => {
-      await runAtOnce(name, SEED + 2);
-    });
+    test(
+      `${name}: each directory as its model says (seed ${SEED + 2})`,
+      async () => {
+        await runAtOnce(name, SEED + 2);
+      },
+      LONG,
+    );
   }
 });
