@@ -26,6 +26,7 @@ import { change, e2fsck, Model, type Mounted, makeImage, mountImage, settle } fr
 function everything(m: Mounted): Record<string, unknown> {
   const { vol } = m.fs;
   const { cache } = vol;
+  const free = { ...m.fs.runSync(step(sumFree, vol)) };
   const blocks: Record<number, string> = {};
   for (const [pblk, buffer] of cache.buffers) {
     if (!buffer.uptodate) continue;
@@ -34,7 +35,9 @@ function everything(m: Mounted): Record<string, unknown> {
   }
   const pending = [...vol.pending].map(([group, p]) => [group, p.runs.length]);
   const held = vol.journal?.running === null ? 0 : vol.journal?.running.buffers.size;
-  return { blocks, free: { ...sumFree(vol) }, pending, held: held ?? 0, pins: cache.pinCount() };
+  const dirty = [...vol.dirtyGroups.keys()];
+  const pins = cache.pinCount();
+  return { blocks, free, pending, held: held ?? 0, dirty, pins };
 }
 
 /** What of `after` differs in what `before` knows: blocks that were read since are no change. */
@@ -46,7 +49,7 @@ function differences(
   const old = before.blocks as Record<string, string>;
   const now = after.blocks as Record<string, string>;
   for (const pblk of Object.keys(old)) if (now[pblk] !== old[pblk]) found[pblk] = 'changed';
-  for (const key of ['free', 'pending', 'held', 'pins']) {
+  for (const key of ['free', 'pending', 'held', 'dirty', 'pins']) {
     if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) {
       found[key] = [before[key], after[key]];
     }

@@ -12,17 +12,25 @@ import { checkSystemBits, metaRuns } from './zones.ts';
 export const KIND_BLOCK_BITMAP = 6;
 export const KIND_INODE_BITMAP = 7;
 
-/** Address of a group's descriptor for changes, until the step ends; needs a handle. */
+/** Address of a group's descriptor for changes, until the step ends; needs a handle. Totals are summed before the first
+ *  change of any: what is counted twice stays wrong. */
 export function editGroup(vol: Ext4Volume, group: number): number {
   const { sb } = vol;
+  sumFree(vol);
   const perBlock = sb.blockSize / sb.descSize;
   const buffer = vol.cache.get(descriptorBlock(vol, Math.floor(group / perBlock)));
   const off = (group % perBlock) * sb.descSize;
   const ptr = vol.journal!.write(buffer, off, sb.descSize);
   if (!vol.dirtyGroups.has(group)) {
     vol.dirtyGroups.set(group, { buffer, off, seal: (g) => sealBitmaps(vol, g) });
+    vol.journal!.onUndo(forgetDirty, vol, group);
   }
   return ptr;
+}
+
+/** Undo: the transaction does not hold the descriptor, so its buffer may go. */
+function forgetDirty(vol: Ext4Volume, group: number): void {
+  vol.dirtyGroups.delete(group);
 }
 
 /** Adds to a count of a descriptor at `ptr` that is split in two halves of 16 bits. */

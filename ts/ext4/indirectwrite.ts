@@ -14,10 +14,10 @@ import {
   homeGoal,
   MAX_NODES,
   mappingChanged,
-  needBlocks,
   newNode,
   REMOVE_CREDITS,
 } from './mapspace.ts';
+import { needBlocks } from './needblocks.ts';
 
 /** A buffer that holds block pointers. */
 export const KIND_INDIRECT = 9;

@@ -3,12 +3,12 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
-import { missing } from '../cache/missing.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
 import { allocBlocks, freeBlocks } from './balloc.ts';
 import { hasBit } from './features.ts';
 import { descriptorBlock, readGroup } from './group.ts';
 import type { Inode } from './inode.ts';
+import { needBlocks } from './needblocks.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** Groups in which one step of a removal frees blocks; two credits each. */
@@ -145,11 +145,7 @@ export class Budget {
   /** Puts blocks that go on the list, in front of those on it when they touch. */
   add(pblk: number, count: number): void {
     const last = this.runs.at(-1);
-    if (
-      last !== undefined &&
-      last.pblk === pblk + count &&
-      groupOf(this.#inode.vol, pblk) === groupOf(this.#inode.vol, last.pblk)
-    ) {
+    if (last !== undefined && last.pblk === pblk + count) {
       last.pblk = pblk;
       last.count += count;
     } else this.runs.push({ pblk, count });
@@ -185,14 +181,6 @@ export class Budget {
       groups.map((group) => readGroup(vol, group).blockBitmap),
     );
   }
-}
-
-/** Throws Missing for all of the blocks that the cache does not have. */
-export function needBlocks(vol: Ext4Volume, blocks: number[]): void {
-  const away = new Set(blocks.filter((pblk) => !vol.cache.has(pblk)));
-  for (const pblk of away) vol.cache.checkBlock(pblk);
-  for (const pblk of away) missing.block(pblk);
-  if (away.size > 0) throw missing;
 }
 
 function groupOf(vol: Ext4Volume, pblk: number): number {

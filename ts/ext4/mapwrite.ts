@@ -5,10 +5,10 @@ import { corrupt } from '../errno.ts';
 import { allocBlocks } from './balloc.ts';
 import { blockIn, removeExtents } from './extentremove.ts';
 import { extentGoal, insertExtent } from './extentwrite.ts';
-import { hasBit } from './features.ts';
 import { appendIndirect, removeIndirect } from './indirectwrite.ts';
 import type { Inode } from './inode.ts';
-import { addBlocks, sectorsOf } from './mapspace.ts';
+import { addBlocks } from './mapspace.ts';
+import { isFastLink } from './stat.ts';
 
 export { insertExtent } from './extentwrite.ts';
 export { addBlocks, isMetadata, REMOVE_CREDITS } from './mapspace.ts';
@@ -60,13 +60,4 @@ function hasMap(inode: Inode): boolean {
   if (inode.isFile || inode.isDir) return true;
   if (!inode.isLink) return false;
   return inode.has(F.EXT4_EXTENTS_FL) || !isFastLink(inode);
-}
-
-/** A target short enough lies where the map would be. */
-function isFastLink(inode: Inode): boolean {
-  const { sb } = inode.vol;
-  if (hasBit(sb.incompat, F.INCOMPAT_EA_INODE)) return inode.size < F.I_BLOCK_SIZE;
-  const hasXattrBlock = inode.u32(F.I_FILE_ACL_LO) !== 0 || inode.u16(F.I_FILE_ACL_HIGH) !== 0;
-  const xattrs = hasXattrBlock ? (sb.blockSize / 512) * sb.clusterBlocks : 0;
-  return sectorsOf(inode) === xattrs;
 }

@@ -120,7 +120,7 @@ function rawLink(inode: Inode): Uint8Array {
 }
 
 /** A target short enough lies where the block map would be. */
-function isFastLink(inode: Inode): boolean {
+export function isFastLink(inode: Inode): boolean {
   const { sb } = inode.vol;
   if (hasBit(sb.incompat, F.INCOMPAT_EA_INODE)) return inode.size < F.I_BLOCK_SIZE;
   const hasXattrBlock = inode.u32(F.I_FILE_ACL_LO) !== 0 || inode.u16(F.I_FILE_ACL_HIGH) !== 0;

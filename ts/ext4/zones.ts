@@ -4,7 +4,8 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { corrupt } from '../errno.ts';
 import { hasBit } from './features.ts';
-import { type Group, readGroup } from './group.ts';
+import { descriptorBlock, type Group, readGroup } from './group.ts';
+import { needBlocks } from './needblocks.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** Sorted runs that do not touch: first block, end. */
@@ -16,10 +17,16 @@ const known = new WeakMap<Ext4Volume, Zones>();
 function zonesOf(vol: Ext4Volume): Zones {
   let zones = known.get(vol);
   if (zones === undefined) {
+    needBlocks(vol, descriptorBlocks(vol));
     zones = joined([...groupRuns(vol), ...journalRuns(vol)]);
     known.set(vol, zones);
   }
   return zones;
+}
+
+function* descriptorBlocks(vol: Ext4Volume): Generator<number> {
+  const perBlock = vol.sb.blockSize / vol.sb.descSize;
+  for (let i = 0; i * perBlock < vol.sb.groups; i++) yield descriptorBlock(vol, i);
 }
 
 type Run = readonly [from: number, count: number];
