@@ -103,8 +103,7 @@ export function blockIn(inode: Inode, from: number, to: number): number {
   return -1;
 }
 
-/** The highest node of the path that loses its last entry but stays not: the one above it only loses an entry. 0 for
- *  the root itself. */
+/** The highest node of the path that becomes empty with its leaf: only the one above it stays. 0 for the root. */
 function emptied(inode: Inode, path: Level[]): number {
   let top = path.length - 1;
   while (top > 0 && entriesOf(inode, nodePtr(inode, path[top - 1])) === 1) top--;
