@@ -8,7 +8,7 @@ import { touch } from './namei.ts';
 import type { Time } from './stat.ts';
 import { putTime } from './time.ts';
 import type { Ext4Volume } from './volume.ts';
-import { syncAcl } from './xattrwrite.ts';
+import { accessAcl, syncAcl, XATTR_CREDITS } from './xattrwrite.ts';
 
 export interface Attributes {
   /** Permission bits, 0o7777. */
@@ -40,7 +40,6 @@ export function* setAttributes(vol: Ext4Volume, ino: number, a: Attributes): Flo
   yield* lock(ino);
   const inode = yield* step(changeable, vol, ino);
   yield* step(setStep, inode, a);
-  if (a.mode !== undefined) yield* syncAcl(inode);
 }
 
 function changeable(vol: Ext4Volume, ino: number): Inode {
@@ -53,12 +52,14 @@ function changeable(vol: Ext4Volume, ino: number): Inode {
 function setStep(inode: Inode, a: Attributes): void {
   const { vol } = inode;
   inode.at();
-  vol.journal!.start(2);
+  const acl = a.mode === undefined ? null : accessAcl(inode);
+  vol.journal!.start(acl === null ? 2 : XATTR_CREDITS);
   const owner = a.uid !== undefined || a.gid !== undefined;
   if (a.uid !== undefined) putId(inode, F.I_UID, F.I_UID_HIGH, a.uid);
   if (a.gid !== undefined) putId(inode, F.I_GID, F.I_GID_HIGH, a.gid);
   if (owner && !inode.isDir) inode.setMode(withoutSetId(inode.mode));
   if (a.mode !== undefined) inode.setMode(inode.type + (a.mode & 0o7777));
+  if (acl !== null) syncAcl(inode, acl);
   const ptr = inode.edit();
   if (a.atime !== undefined) putTime(vol, ptr, F.I_ATIME, F.I_ATIME_EXTRA, a.atime);
   if (a.mtime !== undefined) putTime(vol, ptr, F.I_MTIME, F.I_MTIME_EXTRA, a.mtime);

@@ -28,7 +28,8 @@ import {
   unpackInode,
 } from './xattrpack.ts';
 
-const CREDITS = 2 + XATTR_BLOCK_CREDITS;
+/** Changed blocks of setting or removing one. */
+export const XATTR_CREDITS = 2 + XATTR_BLOCK_CREDITS;
 const MAX_VALUE = 65536;
 const ACCESS = F.EXT4_XATTR_INDEX_POSIX_ACL_ACCESS;
 const DEFAULT = F.EXT4_XATTR_INDEX_POSIX_ACL_DEFAULT;
@@ -86,7 +87,7 @@ function setStep(vol: Ext4Volume, ino: number, s: Setting): void {
   const there = find(inode, s.index, s.name);
   if (there && s.create) throw new Ext4Error('EEXIST');
   if (!there && s.replace) throw new Ext4Error('ENODATA');
-  vol.journal!.start(CREDITS);
+  vol.journal!.start(XATTR_CREDITS);
   put(inode, s.index, s.name, s.value);
   touch(inode, false);
   vol.journal!.stop();
@@ -95,7 +96,7 @@ function setStep(vol: Ext4Volume, ino: number, s: Setting): void {
 function removeStep(vol: Ext4Volume, ino: number, s: { index: number; name: Uint8Array }): void {
   const inode = changeable(vol, ino, s.index);
   if (!find(inode, s.index, s.name)) throw new Ext4Error('ENODATA');
-  vol.journal!.start(CREDITS);
+  vol.journal!.start(XATTR_CREDITS);
   put(inode, s.index, s.name, null);
   touch(inode, false);
   vol.journal!.stop();
@@ -141,7 +142,7 @@ function fitsInode(inode: Inode, list: PackedXattr[]): boolean {
 /** Sets an ACL. An access ACL that says no more than the mode becomes the mode. */
 function setAclStep(vol: Ext4Volume, ino: number, s: { index: number; acl: AclEntry[] }): void {
   const inode = changeable(vol, ino, s.index);
-  vol.journal!.start(CREDITS);
+  vol.journal!.start(XATTR_CREDITS);
   storeAcl(inode, s.index, s.acl);
   touch(inode, false);
   vol.journal!.stop();
@@ -172,18 +173,14 @@ export function inheritAcl(parent: Inode, child: Inode): void {
   storeAcl(child, ACCESS, maskedAcl(acl, child.mode));
 }
 
-/** After a chmod: the access ACL says the same. */
-export function* syncAcl(inode: Inode): Flow<void> {
-  yield* step(syncStep, inode);
+/** The access ACL, to be kept in step with the mode; null when there is none. Throws Missing; EUCLEAN. */
+export function accessAcl(inode: Inode): AclEntry[] | null {
+  return aclOf(inode, ACCESS);
 }
 
-function syncStep(inode: Inode): void {
-  inode.at();
-  const acl = aclOf(inode, ACCESS);
-  if (acl === null) return;
-  inode.vol.journal!.start(CREDITS);
+/** The access ACL says what the mode says now. Needs a handle with XATTR_CREDITS. */
+export function syncAcl(inode: Inode, acl: AclEntry[]): void {
   put(inode, ACCESS, NO_NAME, aclToDisk(withMode(acl, inode.mode)));
-  inode.vol.journal!.stop();
 }
 
 // ---- the end of an inode
@@ -200,7 +197,7 @@ function dropStep(inode: Inode): number[] {
   const outside = unpackBlock(inode);
   const inums = [...inside, ...outside].filter((x) => x.inum !== 0).map((x) => x.inum);
   if (outside.length === 0 && inums.length === 0) return [];
-  inode.vol.journal!.start(CREDITS);
+  inode.vol.journal!.start(XATTR_CREDITS);
   if (outside.length > 0) packBlock(inode, []);
   if (inums.length > 0 && inside.length > 0) packInode(inode, []);
   inode.vol.journal!.stop();

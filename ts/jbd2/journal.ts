@@ -238,12 +238,12 @@ export class Journal {
     const unit = cache.allocUnits(1);
     const ptr = cache.arena.ptr(unit);
     cache.kernels.exports.copy(ptr, buffer.ptr, cache.blockSize);
+    this.undoLog.call(buffer.busy ? moveBackBusy : moveBack, buffer, log);
     log.buffer = null;
     buffer.log = null;
     buffer.unit = unit;
     buffer.ptr = ptr;
     buffer.busy = false;
-    this.undoLog.call(moveBack, buffer, log);
   }
 
   /** Settles for good: EROFS from now on. The first reason wins. */
@@ -279,10 +279,15 @@ function moveBack(buffer: Buffer, log: LogBlock): void {
   buffer.cache.arena.free(buffer.unit, 1);
   buffer.unit = log.unit;
   buffer.ptr = log.ptr;
-  buffer.busy = true;
   buffer.log = log;
   log.buffer = buffer;
   buffer.dirty = true;
+}
+
+/** As moveBack(), of a block on its way home. */
+function moveBackBusy(buffer: Buffer, log: LogBlock): void {
+  moveBack(buffer, log);
+  buffer.busy = true;
 }
 
 function restoreKind(buffer: Buffer, was: { kind: number; owner: number }): void {

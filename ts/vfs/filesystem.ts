@@ -51,7 +51,6 @@ export function mountVfsSync(device: BlockDevice, o: MountOptions = {}): FileSys
 
 export class FileSystem {
   readonly sync: boolean;
-  readonly readOnly: boolean;
   readonly trace: Trace;
   readonly vol: Ext4Volume;
   readonly options: MountOptions;
@@ -68,9 +67,13 @@ export class FileSystem {
     this.vol = session.vol;
     this.trace = session.vol.trace;
     this.sync = session.driver.sync;
-    this.readOnly = session.readOnly;
     this.options = options;
     this.change = new Changes(session.vol);
+  }
+
+  /** Mounted so, or since the journal aborted. */
+  get readOnly(): boolean {
+    return this.#session.readOnly || this.vol.journal?.aborted != null;
   }
 
   /** Runs a flow; on a synchronous mount all of it happens before this returns. */
@@ -393,7 +396,7 @@ export class FileSystem {
   /** Open files and leases end with the mount. The device stays open: it is the caller's. */
   *unmount(): Flow<void> {
     this.#files.closeAll();
-    if (this.vol.journal !== null) {
+    if (this.vol.journal !== null && this.vol.journal.aborted === null) {
       yield* writeBack();
       yield* endWriting(this.vol);
     }

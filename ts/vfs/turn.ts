@@ -15,12 +15,16 @@ import { serve, serveSync } from '../flow.ts';
 import { checkpointFlow } from '../jbd2/checkpoint.ts';
 import { commitFlow } from '../jbd2/commit.ts';
 import type { Journal } from '../jbd2/journal.ts';
+import { writeErrno } from '../jbd2/start.ts';
 import type { Trace } from '../trace.ts';
 
 /** At most this many asynchronous turns hold pins at once; the others wait in line. */
 export const MAX_TURNS = 16;
 /** A turn that misses more often than this is a bug: each run brings in what the last one lacked. */
 const MAX_RUNS = 4096;
+
+/** What an aborted journal says of itself. */
+const EIO = 5;
 
 /** What a range of folios needs from the device; made by a step of the floor that knows mappings. */
 export interface FillPlan {
@@ -118,7 +122,12 @@ export class Driver implements Fill {
         }
       }
       this.reruns++;
-      this.#supplySync(missing.take(), turn);
+      try {
+        this.#supplySync(missing.take(), turn);
+      } catch (error) {
+        this.#leave(turn, outer);
+        throw error;
+      }
     }
   }
 
@@ -252,12 +261,14 @@ export class Driver implements Fill {
 
   async #supply(taken: Taken, turn: Turn): Promise<void> {
     if (taken.kind === 'commit' || taken.kind === 'space') await this.#log(taken.kind);
-    const buffers = await Promise.all(taken.blocks.map((pblk) => this.#fetchBlock(pblk)));
+    const fetched = await Promise.allSettled(taken.blocks.map((pblk) => this.#fetchBlock(pblk)));
     this.#enter(turn);
-    for (const buffer of buffers) {
-      if (buffer.turn !== turn.id) this.cache.hold(buffer);
-      buffer.pins--;
+    for (const result of fetched) {
+      if (result.status === 'rejected') continue;
+      if (result.value.turn !== turn.id) this.cache.hold(result.value);
+      result.value.pins--;
     }
+    for (const result of fetched) if (result.status === 'rejected') throw result.reason;
     for (const range of taken.folios) await this.#fetchFolios(range);
   }
 
@@ -348,21 +359,39 @@ export class Driver implements Fill {
   }
 
   #guardSync(work: () => unknown): void {
+    checkAborted(this.journal!);
     try {
       work();
     } catch (error) {
+      const { area } = this.journal!;
       this.#abort(error);
+      try {
+        if (area !== null) this.#drive(writeErrno(area, -EIO));
+      } catch {
+        // the device that failed the commit may fail this too: the mount is read-only all the same
+      }
       throw error;
     }
   }
 
   #enqueue(work: () => Promise<unknown>): Promise<void> {
     const done = this.#logWork.then(async () => {
-      if (this.journal!.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
-      await work();
+      checkAborted(this.journal!);
+      try {
+        await work();
+      } catch (error) {
+        await this.#abandon(error);
+        throw error;
+      }
     });
-    this.#logWork = done.catch((error) => this.#abort(error));
+    this.#logWork = done.catch(() => {});
     return done;
+  }
+
+  async #abandon(error: unknown): Promise<void> {
+    const { area } = this.journal!;
+    this.#abort(error);
+    if (area !== null) await this.#driveAsync(writeErrno(area, -EIO), true).catch(() => {});
   }
 
   #abort(error: unknown): void {
@@ -444,6 +473,10 @@ export interface DriverOptions {
 }
 
 const ASYNC_ONLY = 'this mount is asynchronous: use the promise or callback form';
+
+function checkAborted(journal: Journal): void {
+  if (journal.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
+}
 
 function isLogRequest(q: Request): q is LogRequest {
   return q.op === 'commit' || q.op === 'space';
