@@ -144,8 +144,8 @@ export function* linkNode(
 ): Flow<void> {
   yield* lock(parent, ino);
   const dir = yield* step(liveDir, vol, parent);
-  const inode = yield* step(linkable, vol, ino);
   if ((yield* findEntry(dir, name)).ino !== 0) throw new Ext4Error('EEXIST');
+  const inode = yield* step(linkable, vol, ino);
   const room = yield* findRoom(dir, name);
   yield* step(linkStep, dir, inode, { name, room });
 }

@@ -3,7 +3,7 @@
 // looked up.
 
 import * as F from '../../assembly/format/ext4.ts';
-import { Ext4Error } from '../errno.ts';
+import { type ErrorCode, Ext4Error } from '../errno.ts';
 import type { Inode } from '../ext4/inode.ts';
 import { emptyFile, removeInode } from '../ext4/inoderemove.ts';
 import { createNode, linkNode, type NewNode, unlinkName } from '../ext4/namei.ts';
@@ -13,7 +13,7 @@ import type { Ext4Volume } from '../ext4/volume.ts';
 import { removeXattr, setXattr, type XattrOptions } from '../ext4/xattrwrite.ts';
 import { type Flow, lock, step } from '../flow.ts';
 import { O_TRUNC } from './file.ts';
-import { bytesOf, type Path, splitPath } from './names.ts';
+import { bytesOf, endsInDot, type Path, splitPath } from './names.ts';
 import { child, walk, walkSteps } from './path.ts';
 
 /** Where a name is or is to be made. */
@@ -51,6 +51,16 @@ export class Changes {
     return yield* this.#make(path, device ? { mode: whole, rdev } : { mode: whole });
   }
 
+  /** An empty file in a directory, for open. EROFS. */
+  *createFile(parent: number, key: string, mode: number): Flow<number> {
+    this.#check();
+    const name = bytesOf(key);
+    const node = { mode: F.S_IFREG + (mode & 0o7777) };
+    const ino = yield* createNode(this.#vol, parent, name, node);
+    yield* step(remember, this.#vol, { parent, key, name, slash: false }, ino);
+    return ino;
+  }
+
   *symlink(target: Uint8Array, path: Path): Flow<number> {
     if (target.length === 0) throw new Ext4Error('ENOENT');
     return yield* this.#make(path, { mode: F.S_IFLNK + 0o777, target });
@@ -60,9 +70,7 @@ export class Changes {
     const isDir = (node.mode & F.S_IFMT) === F.S_IFDIR;
     const spot = yield* this.#spot(path, 'EEXIST');
     if (spot.slash && !isDir) {
-      throw new Ext4Error(
-        (yield* child(this.#vol, spot.parent, spot.key)) !== 0 ? 'EEXIST' : 'ENOENT',
-      );
+      throw yield* this.#slashError(spot);
     }
     this.#check();
     const ino = yield* createNode(this.#vol, spot.parent, spot.name, node);
@@ -70,10 +78,17 @@ export class Changes {
     return ino;
   }
 
+  /** What a slash behind a new name that is no directory's is. */
+  *#slashError(spot: Spot): Flow<Ext4Error> {
+    return new Ext4Error(
+      (yield* child(this.#vol, spot.parent, spot.key)) !== 0 ? 'EEXIST' : 'ENOENT',
+    );
+  }
+
   *link(existing: Path, path: Path): Flow<void> {
     const { ino } = yield* walk(this.#vol, existing, false);
     const spot = yield* this.#spot(path, 'EEXIST');
-    if (spot.slash) throw new Ext4Error('ENOENT');
+    if (spot.slash) throw yield* this.#slashError(spot);
     this.#check();
     yield* linkNode(this.#vol, ino, spot.parent, spot.name);
     yield* step(remember, this.#vol, spot, ino);
@@ -93,10 +108,8 @@ export class Changes {
   }
 
   *rmdir(path: Path): Flow<void> {
-    const { parts } = splitPath(path);
-    if (parts.length === 0) throw new Ext4Error(endsInDot(path) ? 'EINVAL' : 'EBUSY');
-    if (endsInDot(path)) throw new Ext4Error('EINVAL');
-    const spot = yield* this.#spot(path, 'ENOTEMPTY');
+    const root = splitPath(path).parts.length === 0 ? 'EBUSY' : 'ENOTEMPTY';
+    const spot = yield* this.#spot(path, endsInDot(path) ? 'EINVAL' : root);
     this.#check();
     const rest = yield* removeDir(this.#vol, spot.parent, spot.name);
     yield* step(forget, this.#vol, spot);
@@ -104,8 +117,10 @@ export class Changes {
   }
 
   *rename(old: Path, next: Path, o: RenameOptions = {}): Flow<void> {
-    const from = yield* this.#spot(old, 'EBUSY');
-    const to = yield* this.#spot(next, o.noReplace ? 'EEXIST' : 'EBUSY');
+    const start = yield* this.#way(old);
+    const end = yield* this.#way(next);
+    const from = named(start, 'EBUSY');
+    const to = named(end, o.noReplace ? 'EEXIST' : 'EBUSY');
     if (from.slash || to.slash) yield* this.#needDirs(from, to);
     this.#check();
     const rest = yield* renameName(this.#vol, from, to, o);
@@ -167,19 +182,24 @@ export class Changes {
   }
 
   /** The parent of a path's last name. `dots`: the error when that is "." or "..", or the path is the root. */
-  *#spot(path: Path, dots: 'EEXIST' | 'EISDIR' | 'ENOTEMPTY' | 'EBUSY'): Flow<Spot> {
+  *#spot(path: Path, dots: ErrorCode): Flow<Spot> {
+    return named(yield* this.#way(path), dots);
+  }
+
+  /** The parent of a path's last name; without a name when that is "." or "..", or the path is the root. */
+  *#way(path: Path): Flow<Spot | null> {
     const { parts, dir } = splitPath(path);
-    const key = parts.pop();
+    const dot = endsInDot(path);
+    const key = dot ? undefined : parts.pop();
     const way = yield* walkSteps(this.#vol, parts, { follow: true, dir: true });
-    if (key === undefined || key === '..' || endsInDot(path)) throw new Ext4Error(dots);
+    if (key === undefined || key === '..') return null;
     return { parent: way.ino, key, name: bytesOf(key), slash: dir };
   }
 }
 
-function endsInDot(path: Path): boolean {
-  const at = (i: number) => (typeof path === 'string' ? path.charCodeAt(i) : path[i]);
-  const { length } = path;
-  return at(length - 1) === 0x2e && (length === 1 || at(length - 2) === 0x2f);
+function named(spot: Spot | null, dots: ErrorCode): Spot {
+  if (spot === null) throw new Ext4Error(dots);
+  return spot;
 }
 
 function inodeOf(vol: Ext4Volume, ino: number): Inode {

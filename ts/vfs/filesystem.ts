@@ -20,13 +20,14 @@ import { bufferedRead, copyCached, type ReadRequest } from '../iomap/buffered.ts
 import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
 import type { Trace } from '../trace.ts';
 import { Changes } from './change.ts';
+import { inodeForOpen } from './create.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
 import { type Lease, lease, leaseCached, leaseDirect } from './lease.ts';
 import { mountSession, mountSessionSync, type Session } from './mount.ts';
-import { joinPath, type Path, splitLast } from './names.ts';
+import { joinPath, type Path } from './names.ts';
 import type { MountOptions } from './options.ts';
-import { child, walk, walkKnown } from './path.ts';
+import { walk, walkKnown } from './path.ts';
 import type { Driver } from './turn.ts';
 
 /** A path, or an open descriptor. */
@@ -148,10 +149,7 @@ export class FileSystem {
 
   /** A descriptor. Writing needs a writable mount: EROFS. */
   *open(path: Path, flags: number, mode = 0o666): Flow<number> {
-    let ino = yield* this.#resolveForOpen(path, flags);
-    if (ino === 0 && (flags & O.O_CREAT) !== 0) ino = yield* this.change.mknod(path, mode & 0o7777);
-    else if (ino !== 0) yield* this.change.truncateForOpen(ino, flags);
-    if (ino === 0) throw new Ext4Error('ENOENT');
+    const ino = yield* inodeForOpen(this.vol, path, { change: this.change, flags, mode });
     return (yield* step(openStep, this, ino, flags)).fd;
   }
 
@@ -162,19 +160,6 @@ export class FileSystem {
       if (fd !== 0) return fd;
     }
     return this.runSync(this.open(path, flags, mode));
-  }
-
-  *#resolveForOpen(path: Path, flags: number): Flow<number> {
-    const follow =
-      (flags & O.O_NOFOLLOW) === 0 && (flags & (O.O_CREAT | O.O_EXCL)) !== (O.O_CREAT | O.O_EXCL);
-    if ((flags & O.O_CREAT) === 0) return yield* this.resolve(path, follow);
-    const { parent, key } = splitLast(path);
-    if (key === null) return yield* this.resolve(path, follow);
-    const dir = yield* this.resolve(parent, true);
-    const ino = yield* child(this.vol, dir, key);
-    if (ino !== 0 && (flags & O.O_EXCL) !== 0) throw new Ext4Error('EEXIST');
-    if (ino === 0) return 0;
-    return yield* this.resolve(path, follow);
   }
 
   /** Called by open's step. */

@@ -51,6 +51,14 @@ function splitBytes(path: Uint8Array): string[] {
   return parts;
 }
 
+/** Whether the last name is ".", slashes behind it or not. */
+export function endsInDot(path: Path): boolean {
+  const at = (i: number) => (typeof path === 'string' ? path.charCodeAt(i) : path[i]);
+  let { length } = path;
+  while (length > 1 && at(length - 1) === 0x2f) length--;
+  return at(length - 1) === 0x2e && (length === 1 || at(length - 2) === 0x2f);
+}
+
 /** A path of keys as bytes, from the root. */
 export function joinPath(keys: string[]): Uint8Array {
   const parts = keys.map(bytesOf);
@@ -68,24 +76,6 @@ export function joinPath(keys: string[]): Uint8Array {
     at += part.length + 1;
   }
   return whole;
-}
-
-/** A path without its last name, and that name; null when it ends in "/", "." or "..". */
-export function splitLast(path: Path): { parent: Path; key: string | null } {
-  const text = typeof path === 'string' ? path : null;
-  if (text === null) return splitLastBytes(path as Uint8Array);
-  const cut = text.lastIndexOf('/') + 1;
-  const key = text.slice(cut);
-  const dots = key === '' || key === '.' || key === '..';
-  return { parent: text.slice(0, cut) || '/', key: dots ? null : key };
-}
-
-function splitLastBytes(path: Uint8Array): { parent: Path; key: string | null } {
-  const cut = path.lastIndexOf(0x2f) + 1;
-  const key = keyOf(path.subarray(cut));
-  const dots = key === '' || key === '.' || key === '..';
-  if (!dots) bytesOf(key);
-  return { parent: cut === 0 ? '/' : path.subarray(0, cut), key: dots ? null : key };
 }
 
 function same(a: Uint8Array, b: Uint8Array): boolean {
