@@ -101,8 +101,10 @@ function linksOf(inode: Inode): number {
   return inode.links;
 }
 
+/** What has no name stays on the list: its last close removes it. */
 function offList(inode: Inode): void {
   inode.at();
+  if (inode.links === 0) return;
   inode.vol.journal!.start(ORPHAN_CREDITS);
   removeOrphan(inode);
   inode.vol.journal!.stop();

@@ -13,6 +13,7 @@ import { accessAcl, syncAcl, XATTR_CREDITS } from './xattrwrite.ts';
 export interface Attributes {
   /** Permission bits, 0o7777. */
   mode?: number;
+  /** Owners: undefined stays as it is, and is a change of owner all the same. */
   uid?: number;
   gid?: number;
   atime?: Time;
@@ -54,7 +55,7 @@ function setStep(inode: Inode, a: Attributes): void {
   inode.at();
   const acl = a.mode === undefined ? null : accessAcl(inode);
   vol.journal!.start(acl === null ? 2 : XATTR_CREDITS);
-  const owner = a.uid !== undefined || a.gid !== undefined;
+  const owner = 'uid' in a || 'gid' in a;
   if (a.uid !== undefined) putId(inode, F.I_UID, F.I_UID_HIGH, a.uid);
   if (a.gid !== undefined) putId(inode, F.I_GID, F.I_GID_HIGH, a.gid);
   if (owner && !inode.isDir) inode.setMode(withoutSetId(inode.mode));
