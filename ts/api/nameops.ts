@@ -95,7 +95,8 @@ export const mkdir: Operation = {
     const at = toPath(path);
     checkBoolean(recursive, 'options.recursive');
     const bits = checkMode(mode, 'mode', form === 'promise' ? 0o777 : undefined) & 0o1777;
-    if (recursive) return vfs.readOnly ? refuseAll(vfs, at) : mkdirAll(vfs, at, bits);
+    if (recursive)
+      return vfs.readOnly ? refuseAll(vfs, at) : mkdirAll(vfs, at, bits, form === 'sync');
     return change(vfs, 'mkdir', at, vfs.change.mkdir(at.given, bits));
   },
 };
@@ -118,7 +119,12 @@ function* refuseAll(vfs: FileSystem, at: Path): Work<void> {
 }
 
 /** Makes a directory and those above it that are missing; the first one made, as it was written. */
-function* mkdirAll(vfs: FileSystem, at: Path, mode: number): Work<string | undefined> {
+function* mkdirAll(
+  vfs: FileSystem,
+  at: Path,
+  mode: number,
+  sync: boolean,
+): Work<string | undefined> {
   const rest = [at.given];
   let first: string | undefined;
   while (rest.length > 0) {
@@ -135,7 +141,7 @@ function* mkdirAll(vfs: FileSystem, at: Path, mode: number): Work<string | undef
         continue;
       }
       if (code !== 'EEXIST' && code !== 'EISDIR') throw error;
-      yield* checkDirectory(vfs, path, { at, below: rest.length > 1, error });
+      yield* checkDirectory(vfs, path, { at, below: rest.length > 1, error, sync });
       rest.pop();
     }
   }
@@ -147,14 +153,20 @@ interface Taken {
   /** Directories below it are still to be made. */
   below: boolean;
   error: unknown;
+  sync: boolean;
 }
 
-/** A name that is taken must be a directory's: EEXIST, ENOTDIR on the way to another. */
+/** A name that is taken must be a directory's: EEXIST, on the way to another as Node's forms have it. */
 function* checkDirectory(vfs: FileSystem, path: Path['given'], o: Taken): Work<void> {
-  const { mode } = yield* ask(vfs.stat(path, true), 'mkdir', o.at.text);
-  if ((mode & S_IFMT) === S_IFDIR) return;
+  try {
+    const { mode } = yield* ask(vfs.stat(path, true), 'mkdir', o.at.text);
+    if ((mode & S_IFMT) === S_IFDIR) return;
+  } catch (error) {
+    if (o.sync || !o.below) throw error;
+  }
   if (!o.below) throw o.error;
-  throw nameError(new Ext4Error('ENOTDIR'), { syscall: 'mkdir', path: o.at.text });
+  const shown = o.sync ? o.at.text : textOf(path);
+  throw nameError(new Ext4Error('ENOTDIR'), { syscall: 'mkdir', path: shown });
 }
 
 /** A path without its last name and the slashes before it; empty for a bare name. */
@@ -247,19 +259,21 @@ function* rmdirAll(vfs: FileSystem, at: Path): Work<void> {
 
 export const rm: Operation = {
   arity: 2,
-  begin({ vfs }: Call, path: unknown, options?: unknown) {
+  begin({ vfs, form }: Call, path: unknown, options?: unknown) {
     const at = toPath(path);
-    return rmWork(vfs, at, checkRemove(options));
+    return rmWork(vfs, at, checkRemove(options), form === 'sync');
   },
 };
 
-function* rmWork(vfs: FileSystem, at: Path, { force, recursive }: RemoveOptions): Work<void> {
+function* rmWork(vfs: FileSystem, at: Path, options: RemoveOptions, sync: boolean): Work<void> {
+  const { force, recursive } = options;
   let mode: number;
   try {
     ({ mode } = yield* ask(vfs.stat(at.given, false), 'lstat', at.text));
   } catch (error) {
     if (force && (error as Ext4Error).code === 'ENOENT') return;
-    throw error;
+    if (!sync || !force || !recursive || vfs.readOnly) throw error;
+    mode = 0; // Node's synchronous form does not look first then
   }
   const directory = (mode & S_IFMT) === S_IFDIR;
   if (directory && !recursive) throw isDirectory('rm', at.text);
