@@ -34,7 +34,8 @@ export function vectors(folder: string): Vector[] {
   return lines.split('\n').map((line) => JSON.parse(line));
 }
 
-let last: { path: string; bytes: Uint8Array } | undefined; // tests ask for one image many times in a row
+// Tests ask for one image many times in a row.
+let last: { path: string; bytes: Uint8Array } | undefined;
 
 /** The bytes of an oracle image: a copy of one's own. */
 export function imageBytes(folder: string, name: string): Uint8Array {

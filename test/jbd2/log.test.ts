@@ -82,7 +82,8 @@ need.describe('logs written by debugfs', [need.tool('debugfs', 'mke2fs')], () =>
           .sort(),
       ).toEqual([3000, 3002, 3005]);
       expect(recovery.revokeHits).toBe(2);
-      expect(recovery).toMatchObject({ head: 17, nextTid: 7 }); // as in the kernel, one id is skipped
+      // As in the kernel, one id is skipped.
+      expect(recovery).toMatchObject({ head: 17, nextTid: 7 });
       const after = replay(image);
       expect([...after.subarray(3000 * 1024, 3000 * 1024 + 5)]).toEqual([...MAGIC, 0x41]);
       expect(differing(image, after, debugfsReplay(image.bytes))).toEqual([]);

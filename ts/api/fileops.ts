@@ -52,7 +52,8 @@ export const close: Operation = {
   },
 };
 
-/** All that was changed before is durable afterwards, the file's own part and the rest; a read-only mount has nothing. */
+/** All that was changed before is durable afterwards, the file's own part and the rest; a
+ *  read-only mount has nothing. */
 function syncing(syscall: string): Operation {
   return {
     arity: 1,

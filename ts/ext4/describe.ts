@@ -73,10 +73,10 @@ const SUPER_U16 = (
   's_min_extra_isize s_want_extra_isize s_raid_stride s_mmp_update_interval s_encoding ' +
   's_encoding_flags'
 ).split(' ');
-const SUPER_U8 =
-  's_def_hash_version s_log_groups_per_flex s_checksum_type s_wtime_hi s_mtime_hi s_mkfs_time_hi'.split(
-    ' ',
-  );
+const SUPER_U8 = (
+  's_def_hash_version s_log_groups_per_flex s_checksum_type ' +
+  's_wtime_hi s_mtime_hi s_mkfs_time_hi'
+).split(' ');
 
 /** A group descriptor. Throws Missing; EUCLEAN, EBADMSG. */
 export function describeGroup(vol: Ext4Volume, number: number): Record<string, unknown> {
@@ -103,10 +103,10 @@ const INODE_U32 = (
   'i_size_lo i_atime i_ctime i_mtime i_dtime i_blocks_lo i_flags i_version i_generation ' +
   'i_file_acl_lo i_size_high'
 ).split(' ');
-const INODE_U16 =
-  'i_mode i_uid i_gid i_links_count i_blocks_high i_file_acl_high i_uid_high i_gid_high i_checksum_lo'.split(
-    ' ',
-  );
+const INODE_U16 = (
+  'i_mode i_uid i_gid i_links_count i_blocks_high ' +
+  'i_file_acl_high i_uid_high i_gid_high i_checksum_lo'
+).split(' ');
 const INODE_EXTRA_U32 =
   'i_ctime_extra i_mtime_extra i_atime_extra i_crtime i_crtime_extra i_version_hi i_projid'.split(
     ' ',
