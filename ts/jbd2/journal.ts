@@ -114,7 +114,7 @@ export class Journal {
     if (this.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
     const tx = this.running;
     if (tx !== null) this.#makeRoom(tx, credits);
-    else if (this.area !== null && !this.#fits(this.area, credits)) throw missing.wait('space');
+    else if (this.area !== null && !this.#fits(this.area, credits, 0)) throw missing.wait('space');
     this.#open = true;
     this.#credits = credits;
     this.#joined = 0;
@@ -125,16 +125,19 @@ export class Journal {
     const old = this.hooks.clock() - tx.born >= this.interval;
     const size = tx.buffers.size + credits;
     if (old || size > this.maxBlocks) throw missing.wait('commit');
-    if (this.area !== null && !this.#fits(this.area, size + tx.revoked.size)) {
+    if (this.area !== null && !this.#fits(this.area, size, tx.revoked.size)) {
       throw missing.wait('space');
     }
   }
 
   /** Whether a transaction of so many blocks and revokes fits into what is free of the log. */
-  #fits(area: LogArea, blocks: number): boolean {
+  #fits(area: LogArea, blocks: number, revokes: number): boolean {
     const { format } = area;
     const perBlock = Math.floor((format.blockSize - 32) / 16);
-    const need = blocks + 2 * Math.ceil((blocks + 1) / perBlock) + 4;
+    // One step may free, and revoke, a run of blocks in each of two groups.
+    const revoked = revokes + 16 * format.blockSize;
+    const revokeBlocks = Math.ceil((8 * revoked) / (format.blockSize - 32));
+    const need = blocks + Math.ceil((blocks + 1) / perBlock) + revokeBlocks + 4;
     const committing = this.committing === null ? 0 : this.maxBlocks;
     return area.used + need + committing <= format.last - format.first;
   }
