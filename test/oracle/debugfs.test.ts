@@ -143,7 +143,8 @@ need.describe('blocks larger than a page', NEEDS, () => {
     });
 
     // debugfs 1.47 writes inline files 60 bytes long: there the source tree is the only reference.
-    test.runIf(!options.includes('inline'))('has the tree that debugfs takes out', async () => {
+    const dumpable = options.includes('inline') ? [] : [name];
+    test.each(dumpable)('%s has the tree that debugfs takes out', async () => {
       const out = join(dir, `${name}.out`);
       mkdirSync(out);
       run('debugfs', ['-R', `rdump / ${out}`, path]);
@@ -218,20 +219,23 @@ need.describe('casefolded directories', NEEDS, () => {
       expect(() => fs.statSync('/fold/Many/absent')).toThrow(/ENOENT/);
     });
 
-    test.runIf(name !== 'half-inline')('find what folds and normalizes to the same name', () => {
-      const same: [string, string][] = [
-        ['plain', 'Plain'],
-        ['ÄPFEL', 'äpfel'],
-        ['a\u0308pfel', 'äpfel'],
-        ['STRASSE', 'Straße'],
-        ['σίσυφος', 'ΣΊΣΥΦΟΣ'],
-        ['FIN', 'ﬁn'],
-        ['Étude', 'e\u0301tude'],
-      ];
-      const read = (one: string): string => fs.readFileSync(`/fold/${one}`, 'utf8') as string;
-      expect(same.map(([asked]) => read(asked))).toEqual(same.map(([, stored]) => stored));
-      expect(() => read('plai')).toThrow(/ENOENT/);
-    });
+    test.each(name === 'half-inline' ? [] : [name])(
+      '%s: find what folds and normalizes to the same name',
+      () => {
+        const same: [string, string][] = [
+          ['plain', 'Plain'],
+          ['ÄPFEL', 'äpfel'],
+          ['a\u0308pfel', 'äpfel'],
+          ['STRASSE', 'Straße'],
+          ['σίσυφος', 'ΣΊΣΥΦΟΣ'],
+          ['FIN', 'ﬁn'],
+          ['Étude', 'e\u0301tude'],
+        ];
+        const read = (one: string): string => fs.readFileSync(`/fold/${one}`, 'utf8') as string;
+        expect(same.map(([asked]) => read(asked))).toEqual(same.map(([, stored]) => stored));
+        expect(() => read('plai')).toThrow(/ENOENT/);
+      },
+    );
 
     test('leave other directories as they are', () => {
       expect(() => fs.statSync('/REG')).toThrow(/ENOENT/);
