@@ -43,7 +43,8 @@ function startEmpty(inode: Inode): void {
   inode.vol.journal!.stop();
 }
 
-function orphanOf(vol: Ext4Volume, ino: number): Inode {
+/** An inode of the list of orphans, in memory. Throws Missing. */
+export function orphanOf(vol: Ext4Volume, ino: number): Inode {
   const inode = vol.inodes.known(ino) ?? vol.inodes.raw(ino);
   inode.at();
   vol.inodes.adopt(inode);

@@ -5,7 +5,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { type ErrorCode, Ext4Error } from '../errno.ts';
 import type { Inode } from '../ext4/inode.ts';
-import { emptyFile, removeInode } from '../ext4/inoderemove.ts';
+import { emptyFile, orphanOf, removeInode } from '../ext4/inoderemove.ts';
 import { createNode, linkNode, type NewNode, unlinkName } from '../ext4/namei.ts';
 import { type RenameOptions, removeDir, renameName } from '../ext4/rename.ts';
 import { type Attributes, setAttributes, setFlags } from '../ext4/setattr.ts';
@@ -173,11 +173,18 @@ export class Changes {
     if (ino !== 0 && !(yield* step(isOpen, this.#vol, ino))) yield* removeInode(this.#vol, ino);
   }
 
-  /** After a close: an orphan that nobody has open goes. */
+  /** After a close: what has no name goes, if nobody has it open. Orphans with a name are files being emptied. */
   *closed(inode: Inode): Flow<void> {
-    if (inode.users > 0 || !this.#vol.orphans.has(inode.ino)) return;
+    if (inode.users > 0 || inode.links > 0 || !this.#vol.orphans.has(inode.ino)) return;
     if (this.#vol.journal !== null && this.#vol.journal.aborted === null) {
       yield* removeInode(this.#vol, inode.ino);
+    }
+  }
+
+  /** When all is closed: nothing without a name stays behind. */
+  *allClosed(): Flow<void> {
+    for (const ino of [...this.#vol.orphans]) {
+      yield* this.closed(yield* step(orphanOf, this.#vol, ino));
     }
   }
 

@@ -382,6 +382,7 @@ export class FileSystem {
   *unmount(): Flow<void> {
     this.#files.closeAll();
     if (this.vol.journal !== null && this.vol.journal.aborted === null) {
+      yield* this.change.allClosed();
       yield* writeBack();
       yield* endWriting(this.vol);
     }
