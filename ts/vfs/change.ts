@@ -175,7 +175,7 @@ export class Changes {
 
   /** After a close: what has no name goes, if nobody has it open. Orphans with a name are files being emptied. */
   *closed(inode: Inode): Flow<void> {
-    if (inode.users > 0 || inode.links > 0 || !this.#vol.orphans.has(inode.ino)) return;
+    if (!(yield* step(isGone, inode))) return;
     if (this.#vol.journal !== null && this.#vol.journal.aborted === null) {
       yield* removeInode(this.#vol, inode.ino);
     }
@@ -219,6 +219,13 @@ function isDir(vol: Ext4Volume, ino: number): boolean {
   const inode = vol.inodes.get(ino);
   inode.at();
   return inode.isDir;
+}
+
+/** Nobody has it open, and it has no name. */
+function isGone(inode: Inode): boolean {
+  if (inode.users > 0 || !inode.vol.orphans.has(inode.ino)) return false;
+  inode.at();
+  return inode.links === 0;
 }
 
 function isOpen(vol: Ext4Volume, ino: number): boolean {
