@@ -1,5 +1,6 @@
 // Random changes of a tree for two file systems at once, and what is compared afterwards. The names are few, so that
-// calls meet what others made: files below files, links to nowhere, directories that are not empty, names of open files.
+// calls meet what others made: files below files, links to nowhere, directories that are not empty, names of open
+// files.
 
 import { execFileSync } from 'node:child_process';
 import type nodefs from 'node:fs';
@@ -17,7 +18,8 @@ const TAILS = ['', '', '', '', '', '', '/', '/.', '/..'];
 const FLAGS = ['r', 'r+', 'w', 'wx', 'w+', 'a', 'ax', 'a+'];
 const TARGETS = ['a', 'b', 'a/../b', 'a/c', 'nowhere', './a', 'x'.repeat(200), ''];
 
-/** Calls at random, none of which leaves the root by '..'. Times are such that a double holds them to the nanosecond. */
+/** Calls at random, none of which leaves the root by '..'. Times are such that a double holds them to
+ *  the nanosecond. */
 export function* calls(seed: number, count: number): Generator<Call> {
   const r = random(seed);
   const makers = Object.values(MAKERS);

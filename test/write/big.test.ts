@@ -1,5 +1,6 @@
-// Directories of many names: looked up, listed, removed, and e2fsck finds nothing. An index of three levels and one that
-// is full; more subdirectories than links can count; a deep tree; names of 255 bytes and of bytes that are no UTF-8.
+// Directories of many names: looked up, listed, removed, and e2fsck finds nothing. An index of
+// three levels and one that is full; more subdirectories than links can count; a deep tree; names
+// of 255 bytes and of bytes that are no UTF-8.
 
 import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';

@@ -1,6 +1,7 @@
-// Errors of the device and a lack of room, at each place in turn. A read error before an operation's handle stops: EIO,
-// and nothing has changed. A write error in a commit: the journal aborts, what follows is EROFS, and the image recovers
-// to a state that was. No room: the tree is as it was, and the free counts in memory are what a recount gives.
+// Errors of the device and a lack of room, at each place in turn. A read error before an
+// operation's handle stops: EIO, and nothing has changed. A write error in a commit: the journal
+// aborts, what follows is EROFS, and the image recovers to a state that was. No room: the tree is
+// as it was, and the free counts in memory are what a recount gives.
 
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';

@@ -1,5 +1,5 @@
-// Images to write to, one for each set of features, made once a process in memory-backed files; and what e2fsck and our
-// own recovery say of a state of such an image.
+// Images to write to, one for each set of features, made once a process in memory-backed files;
+// and what e2fsck and our own recovery say of a state of such an image.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,6 @@
-// A tree as it should be: plain objects, one for each inode, and the operations on them with the errors that Linux gives.
-// Independent of the library: it knows nothing of blocks. Names and targets are strings of one character a byte.
+// A tree as it should be: plain objects, one for each inode, and the operations on them with the
+// errors that Linux gives. Independent of the library: it knows nothing of blocks. Names and
+// targets are strings of one character a byte.
 
 export interface Node {
   type: 'd' | 'f' | 'l' | 'p' | 's' | 'c' | 'b';

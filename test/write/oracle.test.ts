@@ -1,6 +1,7 @@
-// Traces of the oracle's generator, done by the kernel and by us from the same image: the same result and errno for each
-// operation, the same tree in the end as the kernel sees it, and e2fsck finds nothing. A third image goes to and fro:
-// every second part of the trace is the kernel's. Data operations become creations: files stay empty.
+// Traces of the oracle's generator, done by the kernel and by us from the same image: the same
+// result and errno for each operation, the same tree in the end as the kernel sees it, and e2fsck
+// finds nothing. A third image goes to and fro: every second part of the trace is the kernel's.
+// Data operations become creations: files stay empty.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// What has no name but is open: it lives until its last close, a crash or the unmount removes it, and nothing is lost.
+// What has no name but is open: it lives until its last close, a crash or the unmount removes it,
+// and nothing is lost.
 
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';

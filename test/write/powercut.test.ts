@@ -1,7 +1,8 @@
-// Power cuts after every device write and flush of short traces. What the last flush left is on the device for sure; of
-// what was written since, nothing, everything, or a subset in which writes may be torn. From each such state our recovery
-// and e2fsck give a tree that is one of those between the last acknowledged sync and the cut, and e2fsck complains of
-// nothing but counts. The kernel looks at a sample. EXT4_SEED chooses traces and subsets.
+// Power cuts after every device write and flush of short traces. What the last flush left is on
+// the device for sure; of what was written since, nothing, everything, or a subset in which writes
+// may be torn. From each such state our recovery and e2fsck give a tree that is one of those
+// between the last acknowledged sync and the cut, and e2fsck complains of nothing but counts. The
+// kernel looks at a sample. EXT4_SEED chooses traces and subsets.
 
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -85,7 +86,8 @@ function allowed({ states, begun, acks }: Taken, clock: number): Map<string, num
   return new Map(states.slice(from, to + 1).map((state, i) => [state, from + i]));
 }
 
-/** The superblock is one write of 1024 bytes, which the kernel too trusts a device to do whole: it has a checksum, and
+/** The superblock is one write of 1024 bytes, which the kernel too trusts a device to do whole: it has
+ *  a checksum, and
  *  nothing else says where the journal is. */
 function holdsSuper({ dpos, bytes }: { dpos: number; bytes: Uint8Array }): boolean {
   return dpos < 2048 && dpos + bytes.length > 1024;

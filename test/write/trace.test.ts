@@ -1,6 +1,7 @@
-// Random traces on every set of features, against a plain model of the tree: each operation has the model's result, and
-// every k-th step a copy of the device, as a power cut would leave it after a sync, is recovered by us, has the same
-// tree, and e2fsck finds nothing; so too after the unmount. DEEP makes traces longer. EXT4_SEED chooses the seed.
+// Random traces on every set of features, against a plain model of the tree: each operation has
+// the model's result, and every k-th step a copy of the device, as a power cut would leave it
+// after a sync, is recovered by us, has the same tree, and e2fsck finds nothing; so too after the
+// unmount. DEEP makes traces longer. EXT4_SEED chooses the seed.
 
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';

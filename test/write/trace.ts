@@ -1,5 +1,6 @@
-// Random traces of operations on the tree, after a seed: about two in three succeed. Names are few, so that they meet;
-// some are 255 bytes long, some no UTF-8. Targets and values take every place that ext4 has for them.
+// Random traces of operations on the tree, after a seed: about two in three succeed. Names are
+// few, so that they meet; some are 255 bytes long, some no UTF-8. Targets and values take every
+// place that ext4 has for them.
 
 import { type Random, random } from '../fuzz/random.ts';
 import type { Model, Node, Op } from './model.ts';

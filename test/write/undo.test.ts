@@ -1,4 +1,5 @@
-// A step that is undone while a commit is under way: what it moved forward goes back, and the commit's bytes stay.
+// A step that is undone while a commit is under way: what it moved forward goes back, and the
+// commit's bytes stay.
 
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';

@@ -1,4 +1,5 @@
-// Operations that change names: mkdir, rename, link, symlink, unlink, rmdir, rm, mkdtemp and mknod. Arguments are checked
+// Operations that change names: mkdir, rename, link, symlink, unlink, rmdir, rm, mkdtemp and mknod. Arguments are
+// checked
 // as Node does, errors come in the kernel's order; a read-only mount refuses as refusal.ts says.
 
 import { Ext4Error } from '../errno.ts';
@@ -102,7 +103,8 @@ export const mkdir: Operation = {
 };
 
 /**
- * A directory that is there is a success, and undefined: nothing was made. What is missing cannot be made: EROFS, where
+ *  A directory that is there is a success, and undefined: nothing was made. What is missing cannot be
+ *  made: EROFS, where
  * Node would say ENOENT, the error of a stat that it tries last.
  */
 function* refuseAll(vfs: FileSystem, at: Path): Work<void> {
