@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto';
 import {
   closeSync,
   openSync,
-  readdirSync,
   readFileSync,
   readSync,
   statSync,
@@ -15,29 +14,16 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { need, which } from '../need.ts';
+import { buildMain, MAIN } from './built.ts';
 import { smallWorld, temporary } from './harness.ts';
 
-const ROOT = resolve(import.meta.dirname, '../..');
-const MAIN = join(ROOT, 'build/ts/cli/main.js');
 const dir = temporary();
 const image = smallWorld(dir);
 
-/** Builds when a source is newer than what was built. */
-beforeAll(() => {
-  const sources = readdirSync(join(ROOT, 'ts'), { recursive: true, encoding: 'utf8' });
-  const newest = Math.max(...sources.map((name) => statSync(join(ROOT, 'ts', name)).mtimeMs));
-  const built = statSync(MAIN, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (built > newest) return;
-  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-  const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
-    cwd: ROOT,
-    encoding: 'utf8',
-  });
-  expect(status, stdout).toBe(0);
-}, 120_000);
+beforeAll(buildMain, 120_000);
 
 const ext4 = (...argv: string[]) =>
   spawnSync(process.execPath, [MAIN, ...argv], { encoding: 'utf8', maxBuffer: 1 << 28 });

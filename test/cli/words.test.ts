@@ -9,9 +9,10 @@ import { decodeName, encodeName, shown, width } from '../../ts/cli/names.ts';
 import { clock } from '../../ts/cli/progress.ts';
 import { ext4, ext4On } from './harness.ts';
 
-const COMMANDS = 'info ls tree stat cat find du df extents xattr cp tar journal dump start'.split(
-  ' ',
-);
+const COMMANDS =
+  'info ls tree stat cat find du df extents xattr cp mkdir rm mv ln chmod chown touch tar journal dump start'.split(
+    ' ',
+  );
 
 describe('an address', () => {
   const on = (files: string[], windows = false) => ({
@@ -121,14 +122,25 @@ describe('help and usage', () => {
     [['find', 'x', '(', '-name', 'a'], "ext4: find: ')' is missing (see: ext4 find --help)"],
     [['find', 'x', '-size', 'big'], "ext4: find: -size: 'big' is no size (see: ext4 find --help)"],
     [['tar', 'x'], 'ext4: tar: say -c: making an archive is what there is (see: ext4 tar --help)'],
+    [['rm', 'x'], "ext4: rm: 'x' is no address IMAGE:/path (see: ext4 rm --help)"],
     [
-      ['rm', 'x'],
-      "ext4: 'rm' changes images, which this version cannot do: it only reads (see: ext4 --help)",
+      ['mv', 'x:/a', 'y:/b'],
+      "ext4: mv: 'x:/a' and 'y:/b' are not in one file system (see: ext4 mv --help)",
+    ],
+    [['chmod', 'u+q', 'x:/a'], "ext4: chmod: 'u+q' is no mode (see: ext4 chmod --help)"],
+    [
+      ['chown', 'pi', 'x:/a'],
+      "ext4: chown: 'pi' is no OWNER:GROUP: both are numbers (see: ext4 chown --help)",
     ],
     [
-      ['mkfs', 'x'],
-      "ext4: 'mkfs' changes images, which this version cannot do: it only reads (see: ext4 --help)",
+      ['touch', '-d', 'noon', 'x:/a'],
+      "ext4: touch: 'noon' is no date (2024-02-29 12:30:00, @SECONDS, now) (see: ext4 touch --help)",
     ],
+    [
+      ['xattr', '-x', 'x:/a'],
+      'ext4: xattr: the NAME of an attribute is missing (see: ext4 xattr --help)',
+    ],
+    [['mkfs', 'x'], "ext4: 'mkfs' is not in this version (see: ext4 --help)"],
   ])('%j is a usage error', async (argv: string[], message) => {
     expect(await ext4(...argv)).toMatchObject({ code: 2, out: '', err: `${message}\n` });
   });

@@ -69,6 +69,41 @@ const COMMANDS: Entry[] = [
     load: async () => (await import('./copy.ts')).cp,
   },
   {
+    name: 'mkdir',
+    summary: 'make directories',
+    load: async () => (await import('./make.ts')).mkdir,
+  },
+  {
+    name: 'rm',
+    summary: 'remove files and directories',
+    load: async () => (await import('./remove.ts')).rm,
+  },
+  {
+    name: 'mv',
+    summary: 'move and rename',
+    load: async () => (await import('./move.ts')).mv,
+  },
+  {
+    name: 'ln',
+    summary: 'make hard and symbolic links',
+    load: async () => (await import('./move.ts')).ln,
+  },
+  {
+    name: 'chmod',
+    summary: 'change modes',
+    load: async () => (await import('./mode.ts')).chmod,
+  },
+  {
+    name: 'chown',
+    summary: 'change owners',
+    load: async () => (await import('./mode.ts')).chown,
+  },
+  {
+    name: 'touch',
+    summary: 'set times, make empty files',
+    load: async () => (await import('./make.ts')).touch,
+  },
+  {
     name: 'tar',
     summary: 'write a tree to standard output as a tar archive',
     load: async () => (await import('./archive.ts')).tar,
@@ -91,9 +126,7 @@ const COMMANDS: Entry[] = [
 ];
 
 /** Named in the documentation of the command line, but not part of this version. */
-const LATER = new Set(
-  'mkdir rm mv ln chmod chown touch truncate fallocate mkfs fsck mount serve'.split(' '),
-);
+const LATER = new Set('truncate fallocate mkfs fsck mount serve'.split(' '));
 
 /** Runs `ext4 ARGV…` and returns its exit code. Never throws; what was written has been handed to the targets. */
 export async function run(argv: string[], io: Io): Promise<number> {
@@ -151,7 +184,7 @@ async function find(name: string): Promise<Command> {
   const entry = COMMANDS.find((one) => one.name === name);
   if (entry) return entry.load();
   if (LATER.has(name)) {
-    throw new UsageError(`'${name}' changes images, which this version cannot do: it only reads`);
+    throw new UsageError(`'${name}' is not in this version`);
   }
   throw new UsageError(
     name.startsWith('-') ? `unknown option '${name}'` : `there is no command '${name}'`,
@@ -167,8 +200,9 @@ async function help([name]: string[], io: Io, mistake: boolean): Promise<number>
   const list = COMMANDS.map((entry) => `  ${entry.name.padEnd(wide)}  ${entry.summary}\n`).join('');
   const text = `Usage: ext4 COMMAND [OPTION…] ADDRESS…
 
-Reads ext2, ext3 and ext4 images: files, disks, http(s) URLs. No root, no mount, and the image is
-never changed: what is still only in its journal is replayed in memory, as Linux would.
+Reads and changes ext2, ext3 and ext4 images: files, disks, http(s) URLs. No root, no mount. Only
+mkdir, rm, mv, ln, chmod, chown, touch and xattr --set or --remove write to an image, through its
+journal; for all others what is still only in the journal is replayed in memory, as Linux would.
 
 Commands
 ${list}

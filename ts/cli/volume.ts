@@ -1,6 +1,7 @@
 // From an address to a mounted file system: opens the image read-only, finds the partition, mounts with the journal
-// replayed in memory. Files and disks are mounted synchronously, URLs asynchronously; commands use the promise
-// forms, which serve both. One mount per image and partition, however many operands name it.
+// replayed in memory. Commands whose job is to write open it for writing: the journal is replayed into it first, and
+// it is unmounted cleanly whatever happens. Files and disks are mounted synchronously, URLs asynchronously; commands
+// use the promise forms, which serve both. One mount per image and partition, however many operands name it.
 
 import type { BlockDevice } from '../block/device.ts';
 import type { Ext4, MountOptions } from '../index.ts';
@@ -22,11 +23,14 @@ export interface Volume {
 /** Every image a command has open, by name. */
 export class Volumes {
   readonly #call: Call;
+  readonly #write: boolean;
   readonly #open = new Map<string, Volume>();
   readonly #devices = new Map<string, BlockDevice>();
 
-  constructor(call: Call) {
+  /** `write`: the images are opened and mounted for writing. */
+  constructor(call: Call, write = false) {
     this.#call = call;
+    this.#write = write;
   }
 
   /** The file system that an address lies in. Throws Failure when it is none, with exit code 3. */
@@ -52,11 +56,11 @@ export class Volumes {
     return volume;
   }
 
-  /** The whole image, read-only. */
+  /** The whole image. */
   async device(image: string): Promise<BlockDevice> {
     const known = this.#devices.get(image);
     if (known) return known;
-    const device = await openDevice(image, this.#call.io.signal);
+    const device = await openDevice(image, this.#call.io.signal, this.#write);
     this.#devices.set(image, device);
     return device;
   }
@@ -80,7 +84,8 @@ export class Volumes {
     const options = { ...(await this.#options()), ...own };
     const { mount, mountSync } = await import('../index.ts');
     try {
-      return device.readSync ? mountSync(device, options) : await mount(device, options);
+      const img = device.readSync ? mountSync(device, options) : await mount(device, options);
+      return this.#write ? await writable(img) : img;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
       throw new Failure(`not an ext2, ext3 or ext4 file system (${tail(error)})`, BAD_IMAGE);
@@ -90,7 +95,10 @@ export class Volumes {
   async #options(): Promise<MountOptions> {
     const text = this.#call.value('options');
     const given = text === undefined ? {} : await parseOptions(text);
-    return { journal: 'memory', cacheBytes: CACHE_BYTES, ...given, ro: true };
+    if (!this.#write) return { journal: 'memory', cacheBytes: CACHE_BYTES, ...given, ro: true };
+    if (given.ro || given.noload || given.journal === 'memory')
+      throw new UsageError(`-o ${text}: '${this.#call.name}' writes`);
+    return { journal: 'replay', cacheBytes: CACHE_BYTES, ...given };
   }
 }
 
@@ -114,13 +122,26 @@ function tail(error: unknown): string {
   return /\((.*)\)/.exec(text)?.[1] ?? text;
 }
 
-async function openDevice(image: string, signal: AbortSignal): Promise<BlockDevice> {
+/** The mount, which must be one that writes; else why it is not. */
+async function writable(img: Ext4): Promise<Ext4> {
+  const { readOnly, reason } = img.info();
+  if (!readOnly) return img;
+  await img.unmount();
+  throw new Failure(`the file system cannot be written (${reason || 'read-only'})`, BAD_IMAGE);
+}
+
+async function openDevice(
+  image: string,
+  signal: AbortSignal,
+  write: boolean,
+): Promise<BlockDevice> {
   if (isUrl(image)) {
+    if (write) throw new Failure('an image on a web server cannot be written');
     const { httpDevice } = await import('../block/http.ts');
     return httpDevice(image, { signal });
   }
   const { openFile } = await import('../block/node.ts');
-  return openFile(image, { readOnly: true });
+  return openFile(image, { readOnly: !write });
 }
 
 /** What an operand names, with the means to speak of what lies below it. */
@@ -149,27 +170,53 @@ export class Operand {
 }
 
 /** Calls `fn` for the file that each operand names; what fails is reported and the others still have their turn. */
-export async function eachFile(
+export function eachFile(
   call: Call,
   operands: string[],
   fn: (operand: Operand) => Promise<void>,
 ): Promise<void> {
-  await withVolumes(call, async (volumes) => {
+  return forEach(call, operands, fn, false);
+}
+
+/** The same on images that are opened for writing. */
+export function changeEach(
+  call: Call,
+  operands: string[],
+  fn: (operand: Operand) => Promise<void>,
+): Promise<void> {
+  return forEach(call, operands, fn, true);
+}
+
+async function forEach(
+  call: Call,
+  operands: string[],
+  fn: (operand: Operand) => Promise<void>,
+  write: boolean,
+): Promise<void> {
+  const each = async (volumes: Volumes) => {
     for (const operand of operands) {
+      await call.io.breathe();
       try {
         const address = parseAddress(operand);
+        if (write && address.path === undefined)
+          throw new UsageError(`'${operand}' is no address IMAGE:/path`);
         const { img } = await volumes.volume(address);
         await fn(new Operand(call, img, address));
       } catch (error) {
         await call.complain(operand, error);
       }
     }
-  });
+  };
+  await withVolumes(call, each, write);
 }
 
 /** Calls `fn` with a set of volumes and closes them whatever happens. */
-export async function withVolumes<T>(call: Call, fn: (volumes: Volumes) => Promise<T>): Promise<T> {
-  const volumes = new Volumes(call);
+export async function withVolumes<T>(
+  call: Call,
+  fn: (volumes: Volumes) => Promise<T>,
+  write = false,
+): Promise<T> {
+  const volumes = new Volumes(call, write);
   let failed = true;
   try {
     const result = await fn(volumes);

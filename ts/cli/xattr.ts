@@ -3,18 +3,21 @@
 import type { Ext4 } from '../index.ts';
 import { aclText } from '../tar/acl.ts';
 import { type Call, type Command, JSON_LINES } from './args.ts';
+import { UsageError } from './errors.ts';
 import { decodeName, shown } from './names.ts';
 import { bytesOf } from './tree.ts';
-import { eachFile } from './volume.ts';
+import { changeEach, eachFile, type Operand } from './volume.ts';
 
 export const xattr: Command = {
-  usage: 'xattr [-dL] ADDR [NAME]',
+  usage: 'xattr [-dL] [-s VALUE | -x] ADDR [NAME]',
   about: `Lists the extended attributes of a file. With a NAME (user.note) writes the bytes of
 that one. With -d prints all as getfattr does: text in quotes, other bytes as 0x…, and
-ACLs in words.`,
+ACLs in words. With -s gives NAME a value, with -x takes it away: these write to the image.`,
   options: [
     { name: 'dump', short: 'd', help: 'names with values' },
     { name: 'dereference', short: 'L', help: 'follow a symbolic link' },
+    { name: 'set', short: 's', value: 'VALUE', help: 'text, 0xHEX or 0sBASE64' },
+    { name: 'remove', short: 'x', help: 'remove NAME' },
     JSON_LINES,
   ],
   examples: [
@@ -23,6 +26,7 @@ ACLs in words.`,
   ],
   async run(call) {
     const [address, name] = call.expect(1, 2);
+    if (call.has('set') || call.has('remove')) return changeAttribute(call, address, name);
     await eachFile(call, [address], async ({ img, path, text }) => {
       if (name !== undefined) return call.io.out.bytes(await attributeOf(call, img, path, name));
       await list(call, img, path, text);
@@ -30,6 +34,42 @@ ACLs in words.`,
     return undefined;
   },
 };
+
+async function changeAttribute(
+  call: Call,
+  address: string,
+  name: string | undefined,
+): Promise<undefined> {
+  if (call.has('set') && call.has('remove')) throw new UsageError('-s and -x exclude each other');
+  if (name === undefined) throw new UsageError('the NAME of an attribute is missing');
+  const text = call.value('set');
+  const value = text === undefined ? null : parseValue(text);
+  await changeEach(call, [address], (operand) => putAttribute(call, operand, name, value));
+  return undefined;
+}
+
+/** Sets an attribute, or (null) removes it. */
+async function putAttribute(
+  call: Call,
+  { img, path }: Operand,
+  name: string,
+  value: Uint8Array | null,
+): Promise<void> {
+  const { setxattr, lsetxattr, removexattr, lremovexattr } = img.promises;
+  const follow = call.has('dereference');
+  const at = bytesOf(path);
+  const key = bytesOf(name);
+  if (value === null) await (follow ? removexattr : lremovexattr)(at, key);
+  else await (follow ? setxattr : lsetxattr)(at, key, value);
+}
+
+/** Bytes of a value as setfattr takes it: 0x and hex digits, 0s and base64, else text. */
+function parseValue(text: string): Uint8Array {
+  if (/^0x([0-9a-f]{2})*$/i.test(text)) return Buffer.from(text.slice(2), 'hex');
+  if (/^0s[a-z0-9+/]*={0,2}$/i.test(text)) return Buffer.from(text.slice(2), 'base64');
+  if (/^0x/i.test(text)) throw new UsageError(`'${text}' is not in hex digits`);
+  return bytesOf(text);
+}
 
 export interface Attribute {
   name: string;
