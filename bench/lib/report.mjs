@@ -40,7 +40,7 @@ function mark(passed) {
   return passed ? 'PASS' : '**FAIL**';
 }
 
-/** Prints the table; exits 1 when a line failed. */
+/** Prints the table; with --gate it exits 1 when a line failed: a shared machine is no judge. */
 export function finish(command) {
   const head = ['what', 'best (median)', 'against', 'best (median)', 'ratio', 'line', ''];
   const lines = [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`);
@@ -50,5 +50,5 @@ export function finish(command) {
   const machine = `${cpu}, ${os.cpus().length} cores, load ${load}`;
   console.log(`\n\`${command}\`, Node ${process.versions.node}, ${machine}`);
   console.log(failed === 0 ? 'all lines hold' : `${failed} lines do not hold`);
-  process.exitCode = failed === 0 ? 0 : 1;
+  if (process.argv.includes('--gate') && failed > 0) process.exitCode = 1;
 }

@@ -21,7 +21,7 @@ import { lookupHtree } from './htree.ts';
 import { inlineAreas } from './inline.ts';
 import type { Inode } from './inode.ts';
 import { mapBlocks } from './iomap.ts';
-import { nokeyBytes, nokeyName } from './nokey.ts';
+import { NOKEY_CUT, nokeyBytes, nokeyName } from './nokey.ts';
 
 /** Blocks that one step of a scan touches. */
 const STEP_BLOCKS = 16;
@@ -52,12 +52,22 @@ export function* findEntry(dir: Inode, shown: Uint8Array): Flow<Place> {
   if (over !== undefined) return { ino: over, lblk: -1 };
   const fast = yield* step(lookupStep, dir, name);
   if (fast !== null) return fast;
-  const key = dir.has(F.EXT4_CASEFOLD_FL) ? foldedKey(name) : null;
+  const key = searchKey(dir, name);
   for (let lblk = 0; ; ) {
     const found = yield* step(scanFor, { dir, name, key }, lblk);
     if (found.ino !== 0 || found.next < 0) return found;
     lblk = found.next;
   }
+}
+
+/** What to compare instead of the name: its folded form, or the coded form of an encrypted one that was cut. */
+function searchKey(dir: Inode, name: Uint8Array): string | null {
+  if (dir.has(F.EXT4_ENCRYPT_FL)) return isCutName(name) ? String.fromCharCode(...name) : null;
+  return dir.has(F.EXT4_CASEFOLD_FL) ? foldedKey(name) : null;
+}
+
+function isCutName(shown: Uint8Array): boolean {
+  return shown.length === NOKEY_CUT && nokeyBytes(shown) === null;
 }
 
 /** What one step can say: where the name is, or null for "scan it". */
@@ -66,6 +76,7 @@ export function lookupStep(dir: Inode, name: Uint8Array): Place | null {
   if (dir.vol.fast?.isNewDir(dir.ino)) return NOWHERE;
   if (dir.path === 'inline') return { ino: inlineLookup(dir, name), lblk: -1 };
   if (dir.has(F.EXT4_CASEFOLD_FL)) return null;
+  if (dir.has(F.EXT4_ENCRYPT_FL) && isCutName(name)) return null;
   const indexed = dir.has(F.EXT4_INDEX_FL) && hasBit(dir.vol.sb.compat, F.COMPAT_DIR_INDEX);
   if (indexed && dir.size > dir.vol.sb.blockSize) return lookupHtree(dir, name);
   return dirBlocks(dir) <= 1 ? scanFor({ dir, name, key: null }, 0) : null;
@@ -113,13 +124,17 @@ function scanFor(s: Search, lblk: number): Place & { next: number } {
 function findIn(s: Search, ptr: number, len: number): number {
   if (s.key === null) return findName(s.dir, ptr, len, s.name);
   for (const entry of entriesIn(s.dir, ptr, len)) {
-    if (foldedKey(entry.name) === s.key) return entry.ino;
+    if (keyIn(s.dir, entry.name) === s.key) return entry.ino;
   }
   return 0;
 }
 
+function keyIn(dir: Inode, name: Uint8Array): string {
+  return dir.has(F.EXT4_ENCRYPT_FL) ? String.fromCharCode(...name) : foldedKey(name);
+}
+
 function inlineLookup(dir: Inode, name: Uint8Array): number {
-  const key = dir.has(F.EXT4_CASEFOLD_FL) ? foldedKey(name) : null;
+  const key = searchKey(dir, name);
   return inlineFolded({ dir, name, key });
 }
 
@@ -214,7 +229,7 @@ function decode(dir: Inode, bytes: Uint8Array, off: number): DirEntry | null {
   const name = bytes.subarray(off + F.DE_NAME, off + F.DE_NAME + nameLen);
   if (isDots(name)) return null;
   const coded = dir.has(F.EXT4_ENCRYPT_FL);
-  if (nameLen === 0 || (!coded && name.includes(0x2f))) {
+  if (nameLen === 0 || (!coded && (name.includes(0x2f) || name.includes(0)))) {
     throw corrupt('directory entry', 'no valid name', { ino: dir.ino, field: 'name' });
   }
   const ino = bytes[off] + bytes[off + 1] * 256 + bytes[off + 2] * 65536 + bytes[off + 3] * 2 ** 24;

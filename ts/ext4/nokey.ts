@@ -10,6 +10,8 @@ import { sha256 } from './sha256.ts';
 
 /** Encrypted bytes shown as they are. */
 const SHOWN = 149;
+/** Characters shown for a name that was cut: 8 + 149 + 32 bytes in base64. */
+export const NOKEY_CUT = 252;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
 /** The name shown for the encrypted bytes of an entry of `dir`. */

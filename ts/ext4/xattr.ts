@@ -212,6 +212,7 @@ function decode(
     at = next;
   }
   for (const e of entries) {
+    if (e.name.includes(0)) throw corrupt('xattr', 'a name holds a NUL', where);
     const outside = e.valuePtr !== 0 && (e.valuePtr < at + 4 || e.valuePtr + e.size > end);
     if (outside || e.size > MAX_VALUE) throw corrupt('xattr', 'a value lies outside', where);
   }
