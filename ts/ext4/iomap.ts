@@ -16,6 +16,9 @@ import { lookupExtent } from './extent.ts';
 import { lookupIndirect, maxIndirectBlocks } from './indirect.ts';
 import type { Inode, MapMemo } from './inode.ts';
 
+/** No file has a block of this number or above: a size that says so ends in a hole. */
+const MAX_LBLK = 2 ** 32 - 1;
+
 /** The mapping at a logical block, from the memo or looked up. Throws Missing; EUCLEAN, EBADMSG. */
 export function mapBlocks(inode: Inode, lblk: number): MapMemo {
   const { memo } = inode;
@@ -39,6 +42,7 @@ export const ext4Iomap: IomapOps<Inode> = {
     const { blockSize } = inode.vol.sb;
     if (inode.path === 'inline') return inline(inode, pos, out);
     const lblk = Math.floor(pos / blockSize);
+    if (lblk >= MAX_LBLK) return beyond(pos, out);
     out.flags = inode.has(F.EXT4_EXTENTS_FL) ? 0 : IOMAP_F_MERGED;
     if (out.flags !== 0 && lblk >= maxIndirectBlocks(blockSize)) return beyond(pos, out);
     const map = mapBlocks(inode, lblk);
@@ -55,6 +59,7 @@ export const ext4Iomap: IomapOps<Inode> = {
 };
 
 function beyond(pos: number, out: Iomap): void {
+  out.flags = 0;
   out.type = IOMAP_HOLE;
   out.pos = pos;
   out.len = Number.MAX_SAFE_INTEGER - pos;

@@ -13,9 +13,6 @@ export const MAX_FOLIO = 1 << 20;
 /** Bytes of the smallest folio, if blocks are not larger. */
 export const MIN_FOLIO = 4096;
 
-/** No file has a block of this number. */
-const MAX_LBLK = 2 ** 32 - 1;
-
 /** Where sequential access would go on, in blocks: one an open file. */
 export interface Readahead {
   next: number;
@@ -149,8 +146,7 @@ export function planFolios<F extends IomapFile>(
 ): { folios: Folio[]; reads: ReadRange[] } {
   const { blockSize } = cache;
   const unit = Math.max(1, MIN_FOLIO / blockSize);
-  const whole = Math.ceil(Math.ceil(file.size / blockSize) / unit) * unit;
-  const fileEnd = Math.min(whole, MAX_LBLK);
+  const fileEnd = Math.ceil(Math.ceil(file.size / blockSize) / unit) * unit;
   const from = Math.floor(range.lblk / unit) * unit;
   const to = Math.min(Math.ceil((range.lblk + range.count + range.ahead) / unit) * unit, fileEnd);
   const plan = { folios: [] as Folio[], reads: [] as ReadRange[] };
