@@ -9,10 +9,10 @@ import { decodeName, encodeName, shown, width } from '../../ts/cli/names.ts';
 import { clock } from '../../ts/cli/progress.ts';
 import { ext4, ext4On } from './harness.ts';
 
-const COMMANDS =
-  'info ls tree stat cat find du df extents xattr cp mkdir rm mv ln chmod chown touch tar journal dump start'.split(
-    ' ',
-  );
+const COMMANDS = (
+  'info ls tree stat cat find du df extents xattr cp mkdir rm mv ln chmod chown touch tar ' +
+  'journal dump start'
+).split(' ');
 
 describe('an address', () => {
   const on = (files: string[], windows = false) => ({
@@ -134,7 +134,8 @@ describe('help and usage', () => {
     ],
     [
       ['touch', '-d', 'noon', 'x:/a'],
-      "ext4: touch: 'noon' is no date (2024-02-29 12:30:00, @SECONDS, now) (see: ext4 touch --help)",
+      "ext4: touch: 'noon' is no date (2024-02-29 12:30:00, @SECONDS, now) " +
+        '(see: ext4 touch --help)',
     ],
     [
       ['xattr', '-x', 'x:/a'],

@@ -3,8 +3,11 @@
 import { UsageError } from './errors.ts';
 import type { Instant } from './format.ts';
 
-const DAY =
-  /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?$/i;
+const DAY = new RegExp(
+  String.raw`^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?)?` +
+    String.raw`\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?$`,
+  'i',
+);
 const SECONDS = /^@(-?\d+)(?:[.,](\d{1,9})\d*)?$/;
 const STAMP = /^(\d\d)?(\d\d)?(\d\d)(\d\d)(\d\d)(\d\d)(?:\.(\d\d))?$/;
 
