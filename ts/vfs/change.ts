@@ -17,10 +17,13 @@ import { bytesOf, endsInDot, type Path, splitPath } from './names.ts';
 import { child, walk, walkSteps } from './path.ts';
 
 /** Where a name is or is to be made. */
-interface Spot {
+interface Spot extends Way {
+  name: Uint8Array;
+}
+
+interface Way {
   parent: number;
   key: string;
-  name: Uint8Array;
   /** The path ends in a slash. */
   slash: boolean;
 }
@@ -119,8 +122,11 @@ export class Changes {
   *rename(old: Path, next: Path, o: RenameOptions = {}): Flow<void> {
     const start = yield* this.#way(old);
     const end = yield* this.#way(next);
+    if (start === null) throw new Ext4Error('EBUSY');
+    if (end === null) throw new Ext4Error(o.noReplace ? 'EEXIST' : 'EBUSY');
     const from = named(start, 'EBUSY');
-    const to = named(end, o.noReplace ? 'EEXIST' : 'EBUSY');
+    if ((yield* child(this.#vol, from.parent, from.key)) === 0) throw new Ext4Error('ENOENT');
+    const to = named(end, 'EBUSY');
     if (from.slash || to.slash) yield* this.#needDirs(from, to);
     this.#check();
     const rest = yield* renameName(this.#vol, from, to, o);
@@ -194,19 +200,20 @@ export class Changes {
   }
 
   /** The parent of a path's last name; without a name when that is "." or "..", or the path is the root. */
-  *#way(path: Path): Flow<Spot | null> {
+  *#way(path: Path): Flow<Way | null> {
     const { parts, dir } = splitPath(path);
     const dot = endsInDot(path);
     const key = dot ? undefined : parts.pop();
     const way = yield* walkSteps(this.#vol, parts, { follow: true, dir: true });
     if (key === undefined || key === '..') return null;
-    return { parent: way.ino, key, name: bytesOf(key), slash: dir };
+    return { parent: way.ino, key, slash: dir };
   }
 }
 
-function named(spot: Spot | null, dots: ErrorCode): Spot {
-  if (spot === null) throw new Ext4Error(dots);
-  return spot;
+/** With the bytes of its name. ENAMETOOLONG, after all that walking says. */
+function named(way: Way | null, dots: ErrorCode): Spot {
+  if (way === null) throw new Ext4Error(dots);
+  return { ...way, name: bytesOf(way.key) };
 }
 
 function inodeOf(vol: Ext4Volume, ino: number): Inode {
