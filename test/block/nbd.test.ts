@@ -31,7 +31,7 @@ need.describe('nbd with qemu', [need.tool('qemu-nbd')], () => {
     fs.writeFileSync(file, contents);
     const server = spawn('qemu-nbd', ['-f', 'raw', '-t', '-k', socket, ...args, file]);
     servers.add(server);
-    for (let i = 0; i < 500 && !fs.existsSync(socket); i++) {
+    for (let i = 0; i < 500 && !listens(socket); i++) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     return { socket, file, server };
@@ -115,6 +115,12 @@ need.describe('nbd with qemu', [need.tool('qemu-nbd')], () => {
     await device.close();
   });
 });
+
+/** Whether somebody accepts connections there: the file appears between bind and listen. */
+function listens(socket: string): boolean {
+  const lines = fs.readFileSync('/proc/net/unix', 'utf8').split('\n');
+  return lines.some((line) => line.endsWith(socket) && line.split(/\s+/)[3] === '00010000');
+}
 
 /** A server that runs `script` on each connection. */
 async function scripted(script: (socket: Socket, intake: Intake) => Promise<void>) {
