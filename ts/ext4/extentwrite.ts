@@ -9,7 +9,7 @@ import type { Inode } from './inode.ts';
 import { homeGoal, mappingChanged, newNode } from './mapspace.ts';
 
 /** The longest unwritten extent; a written one has EXT_INIT_MAX_LEN. */
-const UNWRITTEN_MAX_LEN = 32767;
+export const UNWRITTEN_MAX_LEN = 32767;
 /** Entries in the inode. */
 export const ROOT_MAX = 4;
 /** Full nodes are split; one with less room was not made by a file system. */
@@ -51,7 +51,8 @@ export function editEntry(inode: Inode, { buffer }: Level, index: number): numbe
   return inode.vol.journal!.write(buffer, off, F.EXT4_EXT_ENTRY_SIZE);
 }
 
-function entryPtr(node: number, index: number): number {
+/** Address of entry number `index` of a node. */
+export function entryPtr(node: number, index: number): number {
   return node + F.EH_SIZE + index * F.EXT4_EXT_ENTRY_SIZE;
 }
 
@@ -141,8 +142,8 @@ function lastUpTo(inode: Inode, node: number, lblk: number): number {
   return low;
 }
 
-/** The first logical block of what follows the leaf's entry number `at` anywhere in the tree. */
-function keyAfter(inode: Inode, path: Level[]): number {
+/** The first logical block of what follows the leaf's entry number `at` anywhere in the tree; MAX_LBLK for nothing. */
+export function keyAfter(inode: Inode, path: Level[]): number {
   for (let k = path.length - 1; k >= 0; k--) {
     const node = nodePtr(inode, path[k]);
     if (path[k].at + 1 < entriesOf(inode, node)) return keyAt(inode, node, path[k].at + 1);
@@ -173,8 +174,9 @@ export function insertExtent(
   mappingChanged(inode);
 }
 
-function insertOne(inode: Inode, e: Extent): void {
-  let path = findPath(inode, e.lblk);
+/** insertExtent() of one extent, which has at most the length that one may have; mappingChanged() is the caller's. */
+export function insertOne(inode: Inode, e: Extent): void {
+  const path = findPath(inode, e.lblk);
   const leaf = path[path.length - 1];
   const node = nodePtr(inode, leaf);
   const left = leaf.at >= 0 ? extentAt(inode, node, leaf.at) : null;
@@ -186,6 +188,12 @@ function insertOne(inode: Inode, e: Extent): void {
   const right = inLeaf ? extentAt(inode, node, leaf.at + 1) : null;
   if (left !== null && joins(left, e)) return mergeLeft(inode, leaf, left, e, right);
   if (right !== null && joins(e, right)) return mergeRight(inode, path, e, right);
+  insertApart(inode, e);
+}
+
+/** An entry of its own for an extent, whatever its neighbours are. */
+export function insertApart(inode: Inode, e: Extent): void {
+  let path = findPath(inode, e.lblk);
   while (!hasRoom(inode, path)) {
     grow(inode);
     path = findPath(inode, e.lblk);
@@ -196,7 +204,7 @@ function insertOne(inode: Inode, e: Extent): void {
 }
 
 /** Whether two extents can be one. */
-function joins(a: Extent, b: Extent): boolean {
+export function joins(a: Extent, b: Extent): boolean {
   const most = a.unwritten ? UNWRITTEN_MAX_LEN : F.EXT_INIT_MAX_LEN;
   return (
     a.unwritten === b.unwritten &&
@@ -225,7 +233,7 @@ function mergeRight(inode: Inode, path: Level[], e: Extent, right: Extent): void
 }
 
 /** The first key of node `k` of the path is now `lblk`: its parents say so too. */
-function setKeys(inode: Inode, path: Level[], k: number, lblk: number): void {
+export function setKeys(inode: Inode, path: Level[], k: number, lblk: number): void {
   for (let i = k - 1; i >= 0; i--) {
     const { at } = path[i];
     inode.vol.dv.setUint32(editEntry(inode, path[i], at) + F.EI_BLOCK, lblk, true);
@@ -234,7 +242,7 @@ function setKeys(inode: Inode, path: Level[], k: number, lblk: number): void {
 }
 
 /** Takes entry number `at` out of a node that is open for changes. */
-function closeSlot(inode: Inode, node: number, at: number): void {
+export function closeSlot(inode: Inode, node: number, at: number): void {
   const { dv, cache } = inode.vol;
   const entries = entriesOf(inode, node);
   const bytes = (entries - at - 1) * F.EXT4_EXT_ENTRY_SIZE;

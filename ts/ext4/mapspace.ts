@@ -22,6 +22,9 @@ export const MAX_NODES = 16;
 /** Nodes on one way from the root down that a removal changes, or frees beyond its groups. */
 const PATH_NODES = F.EXT4_EXT_MAX_DEPTH;
 
+/** Changed blocks of appendBlock() at most: six allocations, five nodes and the five that they were split from, the
+ *  block itself, the inode. */
+export const MAP_CREDITS = 24;
 /** Changed blocks of one step of a removal: groups, nodes and their groups, the inode, a revoke block or two. */
 export const REMOVE_CREDITS = 2 * MAX_GROUPS + 3 * PATH_NODES + 3;
 

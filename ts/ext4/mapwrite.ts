@@ -11,11 +11,8 @@ import { addBlocks } from './mapspace.ts';
 import { isFastLink } from './stat.ts';
 
 export { insertExtent } from './extentwrite.ts';
-export { addBlocks, isMetadata, REMOVE_CREDITS } from './mapspace.ts';
+export { addBlocks, isMetadata, MAP_CREDITS, REMOVE_CREDITS } from './mapspace.ts';
 
-/** Changed blocks of appendBlock() at most: six allocations, five nodes and the five that they were split from, the
- *  block itself, the inode. */
-export const MAP_CREDITS = 24;
 /** Of each further appendBlock() to the same inode in the same step: the nodes have room then. */
 export const MAP_MORE_CREDITS = 3;
 

@@ -1,0 +1,212 @@
+// Goal: extent trees and block maps that are changed in the middle stay what was done to them: conversions, holes,
+// shifts, runs, at any depth, with every map and with clusters; a step that fails leaves no trace.
+// Method: random changes against a model of the map; e2fsck -fn and our reader on a fresh mount; single blocks left.
+
+import { expect, test } from 'vitest';
+import * as F from '../../assembly/format/ext4.ts';
+import { allocBlocks } from '../../ts/ext4/balloc.ts';
+import { CONVERT_CREDITS, convertBlocks, splitNeeds } from '../../ts/ext4/extentchange.ts';
+import { addBlocks, insertExtent, MAP_CREDITS } from '../../ts/ext4/mapwrite.ts';
+import { step } from '../../ts/flow.ts';
+import {
+  change,
+  debugfs,
+  e2fsck,
+  Model,
+  type Mounted,
+  makeImage,
+  mountImage,
+  settle,
+} from '../ext4/mapimage.ts';
+import { need } from '../need.ts';
+import { randomOf } from '../slow.ts';
+
+const seed = Number(process.env.SEED ?? 1 + Math.floor(Math.random() * 2 ** 31));
+const ORACLES = need.tool('mke2fs', 'debugfs', 'e2fsck');
+
+/** Converts what of [lblk, lblk + count) is mapped, run by run, in steps as a caller would. */
+function convert(model: Model, lblk: number, count: number, written: boolean): void {
+  const { fs, inode, blocks } = model;
+  for (let at = lblk; at < lblk + count; at++) {
+    if (!blocks.has(at)) continue;
+    let end = at;
+    while (end < lblk + count && blocks.has(end)) end++;
+    const needs = fs.runSync(step(() => splitNeeds(inode, at, end - at, written)));
+    const before = inode.u32(F.I_BLOCKS_LO);
+    while (at < end) {
+      const done = change(fs, CONVERT_CREDITS, () => convertBlocks(inode, at, end - at, written));
+      expect(done).toBeGreaterThan(0);
+      expect(done).toBeLessThanOrEqual(end - at);
+      for (let i = at; i < at + done; i++) blocks.get(i)!.unwritten = !written;
+      at += done;
+    }
+    if (!needs) expect(inode.u32(F.I_BLOCKS_LO)).toBe(before);
+  }
+}
+
+function finish(m: Mounted, ...models: Model[]): Uint8Array {
+  for (const model of models) expect(model.compare(m.fs)).toBe('');
+  m.fs.runSync(m.fs.unmount());
+  const bytes = m.contents();
+  expect(e2fsck(bytes)).toBe('');
+  const again = mountImage(new Uint8Array(bytes), { ro: true });
+  for (const model of models) expect(model.compare(again.fs)).toBe('');
+  again.fs.runSync(again.fs.unmount());
+  return bytes;
+}
+
+/** The extents of /f0 as debugfs shows them. */
+function shown(bytes: Uint8Array): [lblk: number, len: number, unwritten: boolean][] {
+  const found: [number, number, boolean][] = [];
+  for (const line of debugfs(bytes, 'ex /f0').split('\n')) {
+    const m = /^\s*(\d+)\/\s*(\d+)\s+\d+\/\s*\d+\s+(\d+) -\s+(\d+)\s+\d+ -\s+\d+\s+(\d+)(.*)$/.exec(
+      line,
+    );
+    if (m && m[1] === m[2]) found.push([Number(m[3]), Number(m[5]), m[6].includes('Uninit')]);
+  }
+  return found;
+}
+
+need.describe('conversion', [ORACLES], () => {
+  test('an extent is split where its state changes, and one again when it is the same', () => {
+    const m = mountImage(makeImage('-t ext4 -b 1024', '16M', 1));
+    const model = new Model(m.fs, '/f0');
+    model.insert(100, 100, true);
+    const want: [number, number, (number | boolean)[][]][] = [
+      [
+        120,
+        10,
+        [
+          [100, 20, true],
+          [120, 10, false],
+          [130, 70, true],
+        ],
+      ],
+      [
+        130,
+        5,
+        [
+          [100, 20, true],
+          [120, 15, false],
+          [135, 65, true],
+        ],
+      ],
+      [
+        115,
+        5,
+        [
+          [100, 15, true],
+          [115, 20, false],
+          [135, 65, true],
+        ],
+      ],
+      [
+        100,
+        1,
+        [
+          [100, 1, false],
+          [101, 14, true],
+          [115, 20, false],
+          [135, 65, true],
+        ],
+      ],
+      [
+        199,
+        1,
+        [
+          [100, 1, false],
+          [101, 14, true],
+          [115, 20, false],
+          [135, 64, true],
+          [199, 1, false],
+        ],
+      ],
+      [
+        101,
+        14,
+        [
+          [100, 35, false],
+          [135, 64, true],
+          [199, 1, false],
+        ],
+      ],
+      [135, 64, [[100, 100, false]]],
+    ];
+    for (const [lblk, count, extents] of want) {
+      convert(model, lblk, count, true);
+      settle(m.fs);
+      expect(shown(m.contents())).toEqual(extents);
+    }
+    convert(model, 110, 80, false);
+    settle(m.fs);
+    expect(shown(m.contents())).toEqual([
+      [100, 10, false],
+      [110, 80, true],
+      [190, 10, false],
+    ]);
+    finish(m, model);
+  });
+
+  for (const forceMiss of [false, true]) {
+    for (const mkfs of [
+      '-t ext4 -b 1024',
+      '-t ext4 -b 4096',
+      '-t ext4 -b 1024 -O bigalloc -C 16384',
+    ]) {
+      const mode = forceMiss ? ', everything missing first' : '';
+      test(`random conversions${mode}: ${mkfs} (seed ${seed})`, () => {
+        const roll = randomOf(seed);
+        const m = mountImage(makeImage(mkfs, '64M', 1), { forceMiss });
+        const model = new Model(m.fs, '/f0');
+        for (let i = 0; i < 40; i++) {
+          const start = 16 * roll(600);
+          const count = 1 + roll(300);
+          if (model.free(start, count)) model.insert(start, count, roll(2) === 0);
+        }
+        for (let i = 0; i < (forceMiss ? 150 : 500); i++) {
+          convert(model, roll(10_000), 1 + roll(roll(5) === 0 ? 400 : 20), roll(2) === 0);
+          if (i % 50 === 0) settle(m.fs);
+          if (i % 100 === 0) expect(model.compare(m.fs)).toBe('');
+        }
+        const bytes = finish(m, model);
+        const have = shown(bytes);
+        const most = have[have.length - 1][0];
+        expect(have.length).toBeGreaterThan(20);
+        expect(most).toBeLessThan(11_000);
+      });
+    }
+  }
+
+  test('no extent gets longer than its state allows', () => {
+    const m = mountImage(
+      makeImage('-t ext4 -b 1024 -G 16 -O sparse_super2 -E num_backup_sb=0', '128M', 1),
+    );
+    const model = new Model(m.fs, '/f0');
+    const { fs, inode } = model;
+    for (let group = 7; group < 15; group++) {
+      const lblk = 8192 * (group - 7);
+      change(fs, MAP_CREDITS, () => {
+        const pblk = fs.vol.sb.groupStart(group);
+        expect(allocBlocks(fs.vol, pblk, 8192)).toEqual({ pblk, count: 8192 });
+        insertExtent(inode, lblk, pblk, 8192, false);
+        addBlocks(inode, 8192);
+        model.grow(lblk + 8192);
+        for (let i = 0; i < 8192; i++)
+          model.blocks.set(lblk + i, { pblk: pblk + i, unwritten: false });
+      });
+    }
+    const all = (): number[] => {
+      settle(fs);
+      return shown(m.contents()).map(([, len]) => len);
+    };
+    expect(all()).toEqual([32768, 32768]);
+    convert(model, 0, 65536, false);
+    expect(all()).toEqual([32767, 1, 32767, 1]);
+    convert(model, 5, 60_000, true);
+    convert(model, 0, 65536, true);
+    const lengths = all();
+    expect(lengths.reduce((a, b) => a + b)).toBe(65536);
+    expect(lengths.length).toBeLessThanOrEqual(6);
+    finish(m, model);
+  });
+});
