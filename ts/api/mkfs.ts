@@ -1,0 +1,48 @@
+// mkfs and mkfsSync: a new file system on a device. Errors carry the syscall's name; SOURCE_DATE_EPOCH gives the time
+// where the platform has an environment and the caller gave none.
+
+import type { BlockDevice } from '../block/device.ts';
+import { isSyncDevice } from '../block/device.ts';
+import { Ext4Error } from '../errno.ts';
+import { run, runSync } from '../mkfs/drive.ts';
+import { mkfsFlow } from '../mkfs/mkfs.ts';
+import type { MkfsOptions, MkfsResult } from '../mkfs/options.ts';
+import { nameError } from './work.ts';
+
+const MKFS = { syscall: 'mkfs' };
+
+/**
+ * Makes a file system on a device: what was there is lost. EINVAL, with one line that says why, for what cannot be
+ * made: then nothing has been written. EROFS for a read-only device.
+ */
+export async function mkfs(device: BlockDevice, options: MkfsOptions = {}): Promise<MkfsResult> {
+  try {
+    return await run(mkfsFlow(writable(device), timed(options)));
+  } catch (error) {
+    throw nameError(error, MKFS);
+  }
+}
+
+/** The same inside the call, for a device with synchronous forms. */
+export function mkfsSync(device: BlockDevice, options: MkfsOptions = {}): MkfsResult {
+  try {
+    if (!isSyncDevice(device)) throw new Ext4Error('EINVAL', 'the device is asynchronous');
+    return runSync(mkfsFlow(writable(device), timed(options)));
+  } catch (error) {
+    throw nameError(error, MKFS);
+  }
+}
+
+function writable(device: BlockDevice): BlockDevice {
+  if (device.readOnly) throw new Ext4Error('EROFS', 'the device is read-only');
+  return device;
+}
+
+function timed(options: MkfsOptions): MkfsOptions {
+  if (options.now !== undefined) return options;
+  const host = globalThis as { process?: { env?: Record<string, string | undefined> } };
+  const text = host.process?.env?.SOURCE_DATE_EPOCH;
+  if (text === undefined || text === '') return options;
+  if (!/^\d+$/.test(text)) throw new Ext4Error('EINVAL', `SOURCE_DATE_EPOCH '${text}' is no time`);
+  return { ...options, now: Number(text) };
+}

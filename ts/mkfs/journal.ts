@@ -1,0 +1,145 @@
+// The journal: an inode of its own in the middle of the file system, or a device of its own. Its superblock is the
+// only block that must be written; the others are zeroed, so that no old log can be taken for one of this journal.
+
+import * as F from '../../assembly/format/ext4.ts';
+import * as J from '../../assembly/format/jbd2.ts';
+import { extentMap, indirectMap, takeBlocks } from './blockmap.ts';
+import { EXTENTS, FAST_COMMIT, FLEX_BG, JOURNAL, ORPHAN_FILE } from './features.ts';
+import { hasSuper } from './geometry.ts';
+import type { Image } from './image.ts';
+import { makeInode } from './inodes.ts';
+import { type Geometry, groupEnd, groupStart } from './plan.ts';
+import type { Runs } from './runs.ts';
+import { refuse } from './settle.ts';
+
+/** Blocks of a journal by the blocks of the file system: below the first there is none. */
+const SIZES: readonly (readonly [below: number, blocks: number])[] = [
+  [2048, 0],
+  [32768, 1024],
+  [256 * 1024, 4096],
+  [512 * 1024, 8192],
+  [4096 * 1024, 16384],
+  [8192 * 1024, 32768],
+  [16384 * 1024, 65536],
+  [32768 * 1024, 131072],
+  [Number.POSITIVE_INFINITY, 262144],
+];
+
+interface JournalSize {
+  blocks: number;
+  fastCommit: number;
+}
+
+/** How large the journal will be, or null: the file system is too small for the one it would get by default. */
+export function journalSize(g: Geometry): JournalSize | null {
+  const plan = g.journal;
+  if (plan === null || g.journalDevice) return null;
+  const base = plan.blocks || SIZES.find(([below]) => g.blocks < below)![1];
+  if (base === 0) return tooSmall(g);
+  let fastCommit = 0;
+  if (g.features.has(FAST_COMMIT)) {
+    fastCommit = plan.fastCommit >= 0 ? plan.fastCommit : Math.floor(base / 64);
+  }
+  return { blocks: base + fastCommit, fastCommit };
+}
+
+function tooSmall(g: Geometry): null {
+  g.features.drop(JOURNAL, 'the file system is too small for a journal');
+  g.features.drop(ORPHAN_FILE, 'the file system is too small for a journal and its orphan_file');
+  g.notes.push('the file system is too small for a journal: it has none');
+  return null;
+}
+
+/** Makes inode 8 and the log in it. */
+export function makeJournal(img: Image, size: JournalSize): void {
+  const { g, layout } = img;
+  const { used } = layout;
+  const free = g.blocks - g.firstDataBlock - used.count(g.firstDataBlock, g.blocks);
+  if (size.blocks > free / 2 && size.blocks > (g.journal?.asked ? free : free * 0.9)) {
+    throw refuse(`a journal of ${size.blocks} blocks, ${free} blocks are free`);
+  }
+  const goal = goalOf(g, used);
+  const seed = img.summed ? { sums: img.sums, seed: img.inodeSeed(F.EXT4_JOURNAL_INO) } : null;
+  const map = g.features.has(EXTENTS)
+    ? extentMap(g, used, takeBlocks(g, used, goal, size.blocks), seed)
+    : indirectMap(g, used, goal, size.blocks);
+  for (const { pblk, bytes } of map.nodes) img.put(pblk, bytes);
+  img.put(map.runs[0].pblk, superblock(img, size));
+  if (!g.lazyJournal) {
+    map.runs.forEach(({ pblk, count }, i) => {
+      const skip = i === 0 ? 1 : 0;
+      if (count > skip) img.zero(pblk + skip, count - skip);
+    });
+  }
+  img.journalBlocks = size.blocks;
+  img.journalInode = makeInode(img, F.EXT4_JOURNAL_INO, {
+    mode: F.S_IFREG + 0o600,
+    size: size.blocks * g.blockSize,
+    links: 1,
+    map,
+  });
+}
+
+/** The block from which on room for the log is looked for: half way through the file system. */
+function goalOf(g: Geometry, used: Runs): number {
+  if (g.journal!.location >= 0) {
+    if (g.journal!.location < g.blocks) return g.journal!.location;
+    throw refuse(`the journal's location ${g.journal!.location} is behind the end`);
+  }
+  if (g.packed) return groupStart(g, 0);
+  const middle = Math.floor(Math.floor((g.blocks - g.firstDataBlock) / 2) / g.blocksPerGroup);
+  if (g.features.has(FLEX_BG) && middle > g.flexSize) return groupStart(g, beside(g, used, middle));
+  let best = Math.max(0, middle - 1);
+  for (let group = best + 1; group <= Math.min(middle + 1, g.groups - 1); group++) {
+    if (freeIn(g, used, group) > freeIn(g, used, best)) best = group;
+  }
+  return groupStart(g, best);
+}
+
+/** The first group behind the metadata of the middle flex group. */
+function beside(g: Geometry, used: Runs, middle: number): number {
+  let group = middle - (middle % g.flexSize) + 1;
+  while (group < g.groups - 1 && !hasSuper(g, group) && used.has(groupStart(g, group))) group++;
+  return group;
+}
+
+function freeIn(g: Geometry, used: Runs, group: number): number {
+  const [start, end] = [groupStart(g, group), groupEnd(g, group)];
+  return end - start - used.count(start, end);
+}
+
+function superblock(img: Image, { blocks, fastCommit }: JournalSize): Uint8Array {
+  return journalSuper({
+    blockSize: img.g.blockSize,
+    blocks,
+    first: 1,
+    uuid: img.g.uuid,
+    users: 1,
+    fastCommit,
+  });
+}
+
+export interface JournalSuperSpec {
+  blockSize: number;
+  blocks: number;
+  first: number;
+  uuid: Uint8Array;
+  users: number;
+  fastCommit: number;
+}
+
+/** The journal's superblock: an empty log whose first transaction will be number 1. */
+export function journalSuper(spec: JournalSuperSpec): Uint8Array {
+  const bytes = new Uint8Array(spec.blockSize);
+  const dv = new DataView(bytes.buffer);
+  dv.setUint32(J.H_MAGIC, J.JBD2_MAGIC_NUMBER);
+  dv.setUint32(J.H_BLOCKTYPE, J.JBD2_SUPERBLOCK_V2);
+  dv.setUint32(J.JS_BLOCKSIZE, spec.blockSize);
+  dv.setUint32(J.JS_MAXLEN, spec.blocks);
+  dv.setUint32(J.JS_FIRST, spec.first);
+  dv.setUint32(J.JS_SEQUENCE, 1);
+  dv.setUint32(J.JS_NR_USERS, spec.users);
+  dv.setUint32(J.JS_NUM_FC_BLKS, spec.fastCommit);
+  bytes.set(spec.uuid, J.JS_UUID);
+  return bytes;
+}

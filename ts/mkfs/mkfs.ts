@@ -1,0 +1,96 @@
+// Making a file system: settings, geometry, layout, the files that every one has, records, writes. All decisions fall
+// before the first byte is written; the flow only reads and writes. For the api floor.
+
+import type { BlockDevice } from '../block/device.ts';
+import { makeDirectories } from './dirs.ts';
+import type { Making } from './drive.ts';
+import { JOURNAL, JOURNAL_DEV, MMP, ORPHAN_FILE, RESIZE_INODE } from './features.ts';
+import { geometryOf } from './geometry.ts';
+import { type GroupTable, makeGroups } from './groups.ts';
+import { uuidText } from './ids.ts';
+import { Image } from './image.ts';
+import { makeBadInode, tableFront } from './inodes.ts';
+import { journalSize, makeJournal } from './journal.ts';
+import { layOut } from './layout.ts';
+import type { MkfsOptions, MkfsResult } from './options.ts';
+import { makeMmp, makeOrphanFile } from './orphans.ts';
+import type { Geometry } from './plan.ts';
+import { makeResizeInode } from './resize.ts';
+import { refuse, settle } from './settle.ts';
+import { makeSuper, putSupers } from './super.ts';
+import {
+  type Target,
+  type Written,
+  wipeMarks,
+  writePieces,
+  writeSuper,
+  zeroRange,
+} from './write.ts';
+
+/** Makes a file system on the device. EINVAL in one line for what cannot be; then nothing has been written. */
+export function* mkfsFlow(device: BlockDevice, o: MkfsOptions): Making<MkfsResult> {
+  const offset = o.offset ?? 0;
+  if (offset < 0 || offset >= device.size || offset % device.blockSize !== 0) {
+    throw refuse(`offset ${offset} of a device of ${device.size} bytes`);
+  }
+  const settings = settle(o, device.size - offset);
+  if (settings.features.has(JOURNAL_DEV)) throw refuse('journal_dev is not made yet');
+  const g = geometryOf(settings);
+  const img = new Image(g, layOut(g));
+  makeFiles(img);
+  const table = makeGroups(img);
+  const primary = putSupers(img, makeSuper(img, table), table);
+  const to = { device, offset, size: g.blocks * g.blockSize, zeroed: g.zeroed };
+  const written = yield* writeImage(to, img, primary);
+  return report(g, img, table, written);
+}
+
+function makeFiles(img: Image): void {
+  const { features } = img.g;
+  const journal = features.has(JOURNAL) ? journalSize(img.g) : null;
+  makeBadInode(img);
+  makeDirectories(img);
+  if (features.has(RESIZE_INODE)) makeResizeInode(img);
+  if (features.has(MMP)) makeMmp(img);
+  if (journal) makeJournal(img, journal);
+  if (features.has(ORPHAN_FILE)) makeOrphanFile(img);
+}
+
+function* writeImage(to: Target, img: Image, primary: Uint8Array): Making<Written> {
+  const written: Written = { bytes: 0, calls: 0 };
+  yield* wipeMarks(to, written);
+  yield* zeroTables(to, img, written);
+  for (const { dpos, len } of img.zeroes) yield* zeroRange(to, dpos, len, written);
+  img.put(img.layout.inodeTable[0], tableFront(img));
+  yield* writePieces(to, img.pieces, written);
+  yield* writeSuper(to, primary, written);
+  return written;
+}
+
+/** Group 0's table always, the others only when the kernel is not to do it. */
+function* zeroTables(to: Target, img: Image, written: Written): Making<void> {
+  const { g, layout } = img;
+  const len = g.tableBlocks * g.blockSize;
+  const lazy = g.lazyTables && img.lazyCapable;
+  for (let group = 0; group < (lazy ? 1 : g.groups); group++) {
+    yield* zeroRange(to, layout.inodeTable[group] * g.blockSize, len, written);
+  }
+}
+
+function report(g: Geometry, img: Image, table: GroupTable, written: Written): MkfsResult {
+  return {
+    blockSize: g.blockSize,
+    blocks: g.blocks,
+    inodes: g.groups * g.inodesPerGroup,
+    groups: g.groups,
+    freeBlocks: table.freeBlocks,
+    freeInodes: table.freeInodes,
+    journalBlocks: img.journalBlocks,
+    label: new TextDecoder().decode(g.label),
+    uuid: uuidText(g.uuid),
+    features: g.features.names(),
+    notes: g.notes,
+    written: written.bytes,
+    writes: written.calls,
+  };
+}
