@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as F from '../../assembly/format/ext4.ts';
 import { memoryDevice } from '../../ts/block/memory.ts';
-import { allocBlocks } from '../../ts/ext4/balloc.ts';
+import { type AllocOptions, allocBlocks } from '../../ts/ext4/balloc.ts';
 import type { Inode } from '../../ts/ext4/inode.ts';
 import { mapBlocks } from '../../ts/ext4/iomap.ts';
 import {
@@ -137,10 +137,10 @@ export class Model {
   }
 
   /** Maps up to `want` blocks at `lblk`, where a hole is. */
-  insert(lblk: number, want: number, unwritten: boolean): void {
+  insert(lblk: number, want: number, unwritten: boolean, o: AllocOptions = {}): void {
     const { fs, inode } = this;
     const got = change(fs, MAP_CREDITS + 1, () => {
-      const found = allocBlocks(fs.vol, 0, want);
+      const found = allocBlocks(fs.vol, 0, want, 1, o);
       const count = Math.min(want, found.count);
       insertExtent(inode, lblk, found.pblk, count, unwritten);
       addBlocks(inode, found.count);

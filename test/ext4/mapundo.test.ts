@@ -17,6 +17,7 @@ import {
   MAP_CREDITS,
   removeBlocksStep,
 } from '../../ts/ext4/mapwrite.ts';
+import { keptClusters } from '../../ts/ext4/reserve.ts';
 import { step } from '../../ts/flow.ts';
 import { need } from '../need.ts';
 import { randomOf } from '../slow.ts';
@@ -67,17 +68,18 @@ function codeOf(run: () => unknown): string {
   return 'none';
 }
 
-/** Takes all but `left` free clusters for a file that lies beside. */
-function fill(m: Mounted, left: number): void {
+/** Takes all but `left` clusters for a file that lies beside: of those that are not kept for trees, or of all. */
+function fill(m: Mounted, left: number, all = false): void {
   const model = new Model(m.fs, '/f1');
   const { clusterBlocks } = m.fs.vol.sb;
+  const kept = all ? 0 : m.fs.runSync(step(() => sumFree(m.fs.vol) && keptClusters(m.fs.vol)));
   // A leaf of its own, so that what fills the rest needs no node.
   for (let i = 0; i < 5; i++) model.append(2 * i * clusterBlocks);
   for (let lblk = 10 * clusterBlocks; ; ) {
     const free = m.fs.runSync(step(() => sumFree(m.fs.vol).clusters));
-    if (free <= left) return;
-    const want = Math.min(free - left, 256) * clusterBlocks;
-    if (model.inode.has(F.EXT4_EXTENTS_FL)) model.insert(lblk, want, false);
+    if (free <= left + kept) return;
+    const want = Math.min(free - left - kept, 256) * clusterBlocks;
+    if (model.inode.has(F.EXT4_EXTENTS_FL)) model.insert(lblk, want, false, { reserved: true });
     else model.append(lblk);
     lblk += want;
   }
@@ -188,8 +190,8 @@ need.describe('maps undone', [need.tool('mke2fs', 'debugfs', 'e2fsck')], () => {
   test('space that a removal gave back is there after a commit, which an append asks for', () => {
     const m = mountImage(makeImage('-t ext4 -b 1024', '8M', 2));
     const model = new Model(m.fs, '/f0');
-    for (let lblk = 0; lblk < 40; lblk++) model.append(lblk);
-    fill(m, 0);
+    for (let lblk = 0; lblk < 300; lblk++) model.append(lblk);
+    fill(m, 0, true);
     const { commits } = m.fs.vol.journal!;
     model.remove(0);
     model.append(7);

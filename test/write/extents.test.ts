@@ -6,7 +6,13 @@ import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';
 import { allocBlocks } from '../../ts/ext4/balloc.ts';
 import { CONVERT_CREDITS, convertBlocks, splitNeeds } from '../../ts/ext4/extentchange.ts';
-import { addBlocks, insertExtent, MAP_CREDITS } from '../../ts/ext4/mapwrite.ts';
+import {
+  addBlocks,
+  allocRun,
+  insertExtent,
+  MAP_CREDITS,
+  punchBlocksStep,
+} from '../../ts/ext4/mapwrite.ts';
 import { step } from '../../ts/flow.ts';
 import {
   change,
@@ -65,6 +71,99 @@ function shown(bytes: Uint8Array): [lblk: number, len: number, unwritten: boolea
     if (m && m[1] === m[2]) found.push([Number(m[3]), Number(m[5]), m[6].includes('Uninit')]);
   }
   return found;
+}
+
+/** Punches [from, to) in steps, each of which leaves a sound tree; returns how many. */
+function punch(model: Model, from: number, to: number): number {
+  const { fs, inode, blocks } = model;
+  let steps = 1;
+  while (fs.runSync(step(punchBlocksStep, inode, from, to))) steps++;
+  for (const lblk of [...blocks.keys()]) if (lblk >= from && lblk < to) blocks.delete(lblk);
+  return steps;
+}
+
+/** Allocates at the first hole at or behind `lblk`, as much of `want` as the hole has. */
+function alloc(model: Model, lblk: number, want: number, unwritten: boolean): void {
+  const { fs, inode, blocks } = model;
+  while (blocks.has(lblk)) lblk++;
+  let room = 1;
+  while (room < want && !blocks.has(lblk + room)) room++;
+  for (let done = 0; done < room; ) {
+    const at = lblk + done;
+    const run = change(fs, MAP_CREDITS + 1, () => {
+      const got = allocRun(inode, at, room - done, unwritten);
+      model.grow(at + got.count);
+      return got;
+    });
+    expect(run.count).toBeGreaterThan(0);
+    expect(run.count).toBeLessThanOrEqual(room - done);
+    for (let i = 0; i < run.count; i++) blocks.set(at + i, { pblk: run.pblk + i, unwritten });
+    done += run.count;
+  }
+}
+
+/** Sectors that a file of these blocks has, without its nodes: whole clusters. */
+function sectorsOf(model: Model): number {
+  const { clusterBlocks, blockSize } = model.fs.vol.sb;
+  const clusters = new Set(
+    [...model.blocks.keys()].map((lblk) => Math.floor(lblk / clusterBlocks)),
+  );
+  return clusters.size * clusterBlocks * (blockSize / 512);
+}
+
+const SETS: [mkfs: string, size: string][] = [
+  ['-t ext4 -b 1024', '32M'],
+  ['-t ext4 -b 4096', '64M'],
+  ['-t ext4 -b 1024 -O bigalloc -C 16384', '64M'],
+  ['-t ext4 -b 4096 -O bigalloc -C 65536', '128M'],
+  ['-t ext4 -b 1024 -O ^has_journal,^metadata_csum', '32M'],
+  ['-t ext3 -b 1024', '32M'],
+  ['-t ext2 -b 4096', '64M'],
+];
+
+need.describe('random changes', [ORACLES], () => {
+  for (const [mkfs, size] of SETS) {
+    for (const forceMiss of [false, true]) {
+      const mode = forceMiss ? ', everything missing first' : '';
+      test(`maps are what was done to them${mode}: ${mkfs} (seed ${seed})`, () => {
+        const m = mountImage(makeImage(mkfs, size, 2), { forceMiss });
+        const models = ['/f0', '/f1'].map((path) => new Model(m.fs, path));
+        const roll = randomOf(seed);
+        for (let i = 0; i < (forceMiss ? 200 : 600); i++) {
+          act(models[roll(2)], roll);
+          if (i % 60 === 0) {
+            settle(m.fs);
+            for (const model of models) expect(model.compare(m.fs)).toBe('');
+          }
+        }
+        const bytes = finish(m, ...models);
+        const again = mountImage(bytes);
+        const gone = models.map(({ path }) => new Model(again.fs, path));
+        for (const model of gone) {
+          const end = Math.ceil(model.inode.size / model.fs.vol.sb.blockSize);
+          punch(model, 0, end);
+          expect(model.inode.u32(F.I_BLOCKS_LO)).toBe(0);
+        }
+        finish(again, ...gone);
+      });
+    }
+  }
+});
+
+/** One random change: blocks are allocated, punched or converted near the start, in the middle or far out. */
+function act(model: Model, roll: (n: number) => number): void {
+  const extents = model.inode.has(F.EXT4_EXTENTS_FL);
+  const { blockSize } = model.fs.vol.sb;
+  const far = extents ? 2 ** 31 : Math.min(2 ** 24, (blockSize / 4) ** 3);
+  const lblk = [0, 0, 0, 100, 12 + blockSize / 4 - 5, 70_000, far][roll(7)] + roll(700);
+  const what = roll(100);
+  const before = model.inode.u32(F.I_BLOCKS_LO);
+  const some = 1 + roll(roll(4) === 0 ? 300 : 12);
+  if (what < 50) alloc(model, lblk, some, extents && roll(2) === 0);
+  else if (what < 75 || !extents) punch(model, lblk, lblk + 1 + roll(roll(4) === 0 ? 600 : 20));
+  else convert(model, lblk, some, roll(2) === 0);
+  const nodes = model.inode.u32(F.I_BLOCKS_LO) - sectorsOf(model);
+  expect(nodes, `sectors before: ${before}`).toBeGreaterThanOrEqual(0);
 }
 
 need.describe('conversion', [ORACLES], () => {

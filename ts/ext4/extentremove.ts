@@ -1,75 +1,116 @@
-// Extent trees, shrinking from the end: one step takes the last leaf, or as much of it as one handle may free. Nodes
-// that become empty go with it, so keys never change: only last entries vanish. With bigalloc a cluster is freed with
-// the first of its blocks: what lies behind in the same cluster went before.
+// Extent trees, shrinking: blocks of a range go from its end backwards; one step takes what lies in one leaf, or as
+// much of it as one handle may free. An extent that goes on behind the range is split first, in a step of its own.
+// Nodes that become empty go with their last entry, and parents' keys follow. With bigalloc a cluster is freed with the
+// last block that the file has mapped in it.
 
 import { MAP_HOLE } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import { corrupt } from '../errno.ts';
 import { checkData, lookupExtent } from './extent.ts';
+import { splitAt } from './extentchange.ts';
 import {
   type Extent,
   editEntry,
   editNode,
   entriesOf,
+  entryPtr,
   extentAt,
   findPath,
+  keyAt,
   type Level,
   MAX_LBLK,
   nodePtr,
   putExtent,
   ROOT_MAX,
+  setKeys,
 } from './extentwrite.ts';
 import type { Inode, MapMemo } from './inode.ts';
-import { Budget, REMOVE_CREDITS } from './mapspace.ts';
+import { Budget, MAP_CREDITS, REMOVE_CREDITS } from './mapspace.ts';
 
-/** What becomes of the last leaf. */
+/** Logical blocks [from, to). */
+interface Range {
+  from: number;
+  to: number;
+}
+
+/** What becomes of a leaf. */
 interface Cut {
-  /** Extents that stay. */
-  keep: number;
-  /** The last of them when it is shortened. */
+  /** Entries [first, end) go. */
+  first: number;
+  end: number;
+  /** Entry `first` - 1 when it is shortened. */
   short: Extent | null;
+  /** Entry `end` when its head goes: what is left of it. */
+  rest: Extent | null;
   /** False when the budget ended first. */
   done: boolean;
 }
 
-/** One step: frees blocks at and behind `from`, last ones first. True while more may be left. */
-export function removeExtents(inode: Inode, from: number): boolean {
-  const path = findPath(inode, MAX_LBLK);
+/** One step: frees the blocks of [from, to), last ones first. True while more may be left. ENOSPC when an extent cannot
+ *  be split. */
+export function punchExtents(inode: Inode, from: number, to: number): boolean {
+  const range = { from, to: Math.min(to, MAX_LBLK) };
+  const path = findPath(inode, range.to - 1);
   const k = path.length - 1;
-  const entries = entriesOf(inode, nodePtr(inode, path[k]));
-  if (k === 0 && entries === 0) return false;
+  const leaf = path[k];
   const budget = new Budget(inode);
-  const cut = planLeaf(inode, path[k], from, budget);
-  const top = cut.keep === 0 ? emptied(inode, path) : k + 1;
-  if (cut.keep === entries && cut.short === null && top > k) return false;
+  const cut = planLeaf(inode, leaf, range, budget);
+  if (cut === null) return splitStep(inode, range.to);
+  if (cut.first === leaf.at + 1 && cut.short === null && cut.rest === null) return false;
+  const more = !cut.done || (cut.first === 0 && hasBefore(inode, path, from));
+  const top = emptied(inode, path, cut);
   for (let i = Math.max(1, top); i <= k; i++) budget.nodes.push(path[i].buffer!.pblk);
   budget.prefetch();
-  const { journal } = inode.vol;
-  journal!.start(REMOVE_CREDITS);
+  inode.vol.journal!.start(REMOVE_CREDITS);
   budget.spend();
-  if (top > k) cutLeaf(inode, path[k], cut);
-  else if (top > 0) dropLast(inode, path[top - 1]);
+  if (top > k) cutLeaf(inode, path, cut);
+  else if (top > 0) dropEntry(inode, path, top - 1);
   else emptyRoot(inode);
-  journal!.stop();
-  return top > k ? !cut.done : top > 0;
+  inode.vol.journal!.stop();
+  return more;
 }
 
-/** Goes through the leaf's extents from the last one back: what goes is added to the budget. */
-function planLeaf(inode: Inode, leaf: Level, from: number, budget: Budget): Cut {
+function splitStep(inode: Inode, lblk: number): boolean {
+  inode.at();
+  inode.vol.journal!.start(MAP_CREDITS);
+  splitAt(inode, lblk);
+  inode.vol.journal!.stop();
+  return true;
+}
+
+/** Whether there are extents before the leaf's first one that reach into the range. */
+function hasBefore(inode: Inode, path: Level[], from: number): boolean {
+  const leaf = path[path.length - 1];
+  const first = keyAt(inode, nodePtr(inode, leaf), 0);
+  return first > from && path.slice(0, -1).some(({ at }) => at > 0);
+}
+
+/** Goes through the leaf's extents from the end of the range back: what goes is added to the budget. Null when an extent
+ *  has to be split first: blocks on both sides of what goes stay. */
+function planLeaf(inode: Inode, leaf: Level, range: Range, budget: Budget): Cut | null {
   const node = nodePtr(inode, leaf);
-  let keep = entriesOf(inode, node);
-  while (keep > 0) {
-    const e = extentAt(inode, node, keep - 1);
-    if (e.lblk + e.len <= from) break;
+  const cut: Cut = { first: leaf.at + 1, end: leaf.at + 1, short: null, rest: null, done: true };
+  for (; cut.first > 0; cut.first--) {
+    const e = extentAt(inode, node, cut.first - 1);
+    const end = e.lblk + e.len;
+    if (end <= range.from) break;
     checkExtent(inode, e);
-    const want = e.lblk + e.len - Math.max(e.lblk, from);
-    const got = budget.take(e.pblk + e.len - want, want);
-    if (got > 0) freeTail(inode, e, got, budget);
-    const short = got > 0 && got < e.len ? { ...e, len: e.len - got } : null;
-    if (got < want || got < e.len) return { keep, short, done: got === want };
-    keep--;
+    const to = Math.min(end, range.to);
+    const want = to - Math.max(e.lblk, range.from);
+    const got = budget.take(e.pblk + to - want - e.lblk, want);
+    cut.done = got === want;
+    const start = to - got;
+    if (to < end && start > e.lblk) return null;
+    if (got > 0) freePiece(inode, e, { from: start, to }, range.to, budget);
+    if (start > e.lblk) {
+      if (got > 0) cut.short = { ...e, len: start - e.lblk };
+      break;
+    }
+    if (to === end) continue;
+    cut.end--;
+    cut.rest = { ...e, lblk: to, pblk: e.pblk + to - e.lblk, len: end - to };
   }
-  return { keep, short: null, done: true };
+  return cut;
 }
 
 function checkExtent(inode: Inode, e: Extent): void {
@@ -80,46 +121,67 @@ function checkExtent(inode: Inode, e: Extent): void {
   throw corrupt('extent', reason, { ino: inode.ino, field: 'ee_start' });
 }
 
-/** Adds the clusters of the last `count` blocks of an extent, except one that blocks before them use. */
-function freeTail(inode: Inode, e: Extent, count: number, budget: Budget): void {
+/** Adds the clusters of a piece of an extent, except those in which other blocks stay for now: the ones before the piece,
+ *  which go after it if at all, and those behind `end`, the end of all that goes. */
+function freePiece(inode: Inode, e: Extent, piece: Range, end: number, budget: Budget): void {
   const { clusterBlocks, blocks } = inode.vol.sb;
-  const start = e.lblk + e.len - count;
-  const into = start % clusterBlocks;
-  let from = start - into;
-  if (into > 0 && blockIn(inode, from, start) >= 0) from += clusterBlocks;
-  const to = Math.ceil((e.lblk + e.len) / clusterBlocks) * clusterBlocks;
+  let from = piece.from - (piece.from % clusterBlocks);
+  let to = Math.ceil(piece.to / clusterBlocks) * clusterBlocks;
+  const used = blockIn(inode, Math.max(piece.to, Math.min(end, to)), to) >= 0;
+  if (blockIn(inode, from, piece.from) >= 0) from += clusterBlocks;
+  if (used) to -= clusterBlocks;
+  if (from >= to) return;
   const shift = e.pblk - e.lblk;
-  const end = Math.min(to + shift, blocks);
-  if (from + shift < end) budget.add(from + shift, end - from - shift);
+  const stop = Math.min(to + shift, blocks);
+  budget.add(from + shift, stop - from - shift);
+  if (clusterBlocks > 1) budget.keepPromises(from, to);
 }
 
 /** Where [from, to) would lie on the device going by its first block that is mapped; -1 when none is. */
 export function blockIn(inode: Inode, from: number, to: number): number {
   const map: MapMemo = { lblk: 0, len: 0, pblk: 0, kind: 0 };
-  for (let at = from; at < to; at += map.len) {
+  const end = Math.min(to, MAX_LBLK);
+  for (let at = from; at < end; at += map.len) {
     lookupExtent(inode, at, map);
     if (map.kind !== MAP_HOLE) return map.pblk - (at - from);
   }
   return -1;
 }
 
-/** The highest node of the path that becomes empty with its leaf: only the one above it stays. 0 for the root. */
-function emptied(inode: Inode, path: Level[]): number {
+/** The highest node of the path that becomes empty with its leaf: only the one above it stays. 0 for the root, one more
+ *  than the leaf's place when that stays. */
+function emptied(inode: Inode, path: Level[], cut: Cut): number {
   let top = path.length - 1;
+  const entries = entriesOf(inode, nodePtr(inode, path[top]));
+  if (cut.first > 0 || cut.end < entries) return top + 1;
   while (top > 0 && entriesOf(inode, nodePtr(inode, path[top - 1])) === 1) top--;
   return top;
 }
 
-function cutLeaf(inode: Inode, leaf: Level, { keep, short }: Cut): void {
-  const node = editNode(inode, leaf);
-  inode.vol.dv.setUint16(node + F.EH_ENTRIES, keep, true);
-  if (short !== null) putExtent(inode, editEntry(inode, leaf, keep - 1), short);
+function cutLeaf(inode: Inode, path: Level[], { first, end, short, rest }: Cut): void {
+  const k = path.length - 1;
+  const leaf = path[k];
+  if (short !== null) putExtent(inode, editEntry(inode, leaf, first - 1), short);
+  if (rest !== null) putExtent(inode, editEntry(inode, leaf, end), rest);
+  if (end > first) closeSlots(inode, leaf, first, end);
+  if (first === 0) setKeys(inode, path, k, keyAt(inode, nodePtr(inode, leaf), 0));
 }
 
-/** Takes the last entry out of an index node; others stay. */
-function dropLast(inode: Inode, level: Level): void {
+/** Takes entries [first, end) out of a node; others stay. */
+function closeSlots(inode: Inode, level: Level, first: number, end: number): void {
+  const { dv, cache } = inode.vol;
   const node = editNode(inode, level);
-  inode.vol.dv.setUint16(node + F.EH_ENTRIES, entriesOf(inode, node) - 1, true);
+  const entries = entriesOf(inode, node);
+  const bytes = (entries - end) * F.EXT4_EXT_ENTRY_SIZE;
+  cache.kernels.exports.copy(entryPtr(node, first), entryPtr(node, end), bytes);
+  dv.setUint16(node + F.EH_ENTRIES, entries - (end - first), true);
+}
+
+/** Takes the entry that the path goes through out of index node `k`; others stay. */
+function dropEntry(inode: Inode, path: Level[], k: number): void {
+  const { at } = path[k];
+  closeSlots(inode, path[k], at, at + 1);
+  if (at === 0) setKeys(inode, path, k, keyAt(inode, nodePtr(inode, path[k]), 0));
 }
 
 /** Nothing is mapped any more: an empty leaf in the inode. */

@@ -73,10 +73,10 @@ export function homeGoal(inode: Inode): number {
   return sb.groupStart(Math.floor((inode.ino - 1) / sb.inodesPerGroup));
 }
 
-/** A zeroed block for the map of an inode, counted. Needs a handle, three credits. ENOSPC. */
+/** A zeroed block for the map of an inode, counted; space was kept for such. Needs a handle, three credits. ENOSPC. */
 export function newNode(inode: Inode, goal: number, kind: number): Buffer {
   const { vol } = inode;
-  const { pblk, count } = allocBlocks(vol, goal, 1);
+  const { pblk, count } = allocBlocks(vol, goal, 1, 1, { reserved: true });
   const buffer = vol.journal!.create(pblk);
   buffer.kind = kind;
   buffer.owner = inode.ino;
@@ -113,6 +113,8 @@ export class Budget {
   seen = 0;
   readonly #inode: Inode;
   readonly #metadata: boolean;
+  /** Clusters to be promised to delayed blocks. */
+  readonly #promises: number[] = [];
   #revokes = 0;
 
   constructor(inode: Inode) {
@@ -154,6 +156,19 @@ export class Budget {
     } else this.runs.push({ pblk, count });
   }
 
+  /** Of clusters that go, those in which blocks are delayed are promised to them again. */
+  keepPromises(from: number, to: number): void {
+    const { delayed, vol } = this.#inode;
+    if (delayed === null) return;
+    const { clusterBlocks } = vol.sb;
+    for (let at = from; at < to; at += clusterBlocks) {
+      const run = delayed.runs.next(at);
+      if (run === null) return;
+      if (run.from < at + clusterBlocks) this.#promises.push(Math.floor(at / clusterBlocks));
+      else at = run.from - (run.from % clusterBlocks) - clusterBlocks;
+    }
+  }
+
   /** Frees what is on the list, within a handle; the inode owns so much less. */
   spend(): void {
     const { vol } = this.#inode;
@@ -165,6 +180,7 @@ export class Budget {
     }
     for (const pblk of this.nodes) freeBlocks(vol, pblk, 1, true);
     addBlocks(this.#inode, -clusters * clusterBlocks);
+    for (const cluster of this.#promises) promiseCluster(this.#inode, cluster);
     mappingChanged(this.#inode);
   }
 
@@ -184,6 +200,23 @@ export class Budget {
       groups.map((group) => readGroup(vol, group).blockBitmap),
     );
   }
+}
+
+/** Promises a cluster to the delayed blocks in it, which had the file's own until now. Undone with the step. */
+function promiseCluster(inode: Inode, cluster: number): void {
+  const { delayed, vol } = inode;
+  if (delayed === null || delayed.promised.has(cluster)) return;
+  delayed.promised.add(cluster);
+  delayed.clusters++;
+  vol.reserved++;
+  vol.journal!.onUndo(takePromiseBack, inode, cluster);
+}
+
+function takePromiseBack(inode: Inode, cluster: number): void {
+  const delayed = inode.delayed!;
+  if (!delayed.promised.delete(cluster)) return;
+  delayed.clusters--;
+  inode.vol.reserved--;
 }
 
 function groupOf(vol: Ext4Volume, pblk: number): number {
