@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';
 import { allocBlocks } from '../../ts/ext4/balloc.ts';
 import { CONVERT_CREDITS, convertBlocks, splitNeeds } from '../../ts/ext4/extentchange.ts';
+import { shiftStep, startShift } from '../../ts/ext4/extentshift.ts';
 import {
   addBlocks,
   allocRun,
@@ -102,6 +103,26 @@ function alloc(model: Model, lblk: number, want: number, unwritten: boolean): vo
   }
 }
 
+/** Moves what lies at or behind `from` by `delta` blocks, in steps; the size is at every step what fsck accepts. */
+function shift(model: Model, from: number, delta: number): number {
+  const { fs, inode, blocks } = model;
+  const grow = () => inode.setSize(inode.size + delta * fs.vol.sb.blockSize);
+  if (delta > 0) change(fs, 1, grow);
+  let steps = 0;
+  for (let at = startShift({ from, delta }); at >= 0; steps++) {
+    at = fs.runSync(step(shiftStep, inode, { from, delta }, at));
+  }
+  if (delta < 0) change(fs, 1, grow);
+  const moved = [...blocks].map(([lblk, to]) => [lblk < from ? lblk : lblk + delta, to] as const);
+  blocks.clear();
+  for (const [lblk, to] of moved) blocks.set(lblk, to);
+  return steps;
+}
+
+function collapse(model: Model, from: number, to: number): number {
+  return punch(model, from, to) + shift(model, to, from - to);
+}
+
 /** Sectors that a file of these blocks has, without its nodes: whole clusters. */
 function sectorsOf(model: Model): number {
   const { clusterBlocks, blockSize } = model.fs.vol.sb;
@@ -150,6 +171,17 @@ need.describe('random changes', [ORACLES], () => {
   }
 });
 
+/** Takes a range out or puts one in, whole clusters, before the end of the file. */
+function move(model: Model, lblk: number, roll: (n: number) => number): void {
+  const { clusterBlocks, blockSize } = model.fs.vol.sb;
+  const from = lblk - (lblk % clusterBlocks);
+  const delta = clusterBlocks * (1 + roll(roll(3) === 0 ? 1000 : 30));
+  const end = Math.ceil(model.inode.size / blockSize);
+  if (roll(2) === 0) {
+    if (end + delta < 2 ** 32 - 1 && from < end) shift(model, from, delta);
+  } else if (from + delta < end) collapse(model, from, from + delta);
+}
+
 /** One random change: blocks are allocated, punched or converted near the start, in the middle or far out. */
 function act(model: Model, roll: (n: number) => number): void {
   const extents = model.inode.has(F.EXT4_EXTENTS_FL);
@@ -161,7 +193,8 @@ function act(model: Model, roll: (n: number) => number): void {
   const some = 1 + roll(roll(4) === 0 ? 300 : 12);
   if (what < 50) alloc(model, lblk, some, extents && roll(2) === 0);
   else if (what < 75 || !extents) punch(model, lblk, lblk + 1 + roll(roll(4) === 0 ? 600 : 20));
-  else convert(model, lblk, some, roll(2) === 0);
+  else if (what < 88) convert(model, lblk, some, roll(2) === 0);
+  else move(model, lblk, roll);
   const nodes = model.inode.u32(F.I_BLOCKS_LO) - sectorsOf(model);
   expect(nodes, `sectors before: ${before}`).toBeGreaterThanOrEqual(0);
 }

@@ -56,9 +56,10 @@ export function punchExtents(inode: Inode, from: number, to: number): boolean {
   const budget = new Budget(inode);
   const cut = planLeaf(inode, leaf, range, budget);
   if (cut === null) return splitStep(inode, range.to);
-  if (cut.first === leaf.at + 1 && cut.short === null && cut.rest === null) return false;
-  const more = !cut.done || (cut.first === 0 && hasBefore(inode, path, from));
   const top = emptied(inode, path, cut);
+  const nothing = cut.first === leaf.at + 1 && cut.short === null && cut.rest === null;
+  if (nothing && (top > k || k === 0)) return false;
+  const more = !cut.done || (cut.first === 0 && hasBefore(inode, path, from));
   for (let i = Math.max(1, top); i <= k; i++) budget.nodes.push(path[i].buffer!.pblk);
   budget.prefetch();
   inode.vol.journal!.start(REMOVE_CREDITS);
@@ -78,11 +79,12 @@ function splitStep(inode: Inode, lblk: number): boolean {
   return true;
 }
 
-/** Whether there are extents before the leaf's first one that reach into the range. */
+/** Whether extents before the leaf may reach into the range. */
 function hasBefore(inode: Inode, path: Level[], from: number): boolean {
-  const leaf = path[path.length - 1];
-  const first = keyAt(inode, nodePtr(inode, leaf), 0);
-  return first > from && path.slice(0, -1).some(({ at }) => at > 0);
+  if (path.length === 1) return false;
+  const parent = path[path.length - 2];
+  const key = keyAt(inode, nodePtr(inode, parent), parent.at);
+  return key > from && path.slice(0, -1).some(({ at }) => at > 0);
 }
 
 /** Goes through the leaf's extents from the end of the range back: what goes is added to the budget. Null when an extent
