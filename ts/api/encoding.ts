@@ -2,7 +2,7 @@
 // elsewhere the few lines below. Names that are not UTF-8 come out with U+FFFD, as in Node: ask for 'buffer'.
 
 import { invalidType, invalidValue } from './invalid.ts';
-import { asBytes } from './platform.ts';
+import { asBytes, textBytes } from './platform.ts';
 
 export interface EncodingOptions {
   encoding?: string | null;
@@ -88,6 +88,40 @@ export function decode(bytes: Uint8Array, encoding: string): string {
         unshared(bytes.subarray(0, bytes.length - (bytes.length % 2))),
       );
   }
+}
+
+/** Bytes of a text in an encoding that isEncoding knows, as Buffer.from() gives them. */
+export function encodeText(text: string, encoding: string): Uint8Array {
+  return textBytes(text, encoding) ?? encodeHere(text, encoding.toLowerCase());
+}
+
+/** Without a Buffer. What is no hex or base64 digit ends the one and is left out of the other, as in Node. */
+function encodeHere(text: string, encoding: string): Uint8Array {
+  if (encoding === 'utf8' || encoding === 'utf-8') return utf8(text);
+  if (encoding === 'hex') {
+    const pairs = /^(?:[0-9a-f]{2})*/i.exec(text)?.[0].match(/../g) ?? [];
+    return Uint8Array.from(pairs, (pair) => Number.parseInt(pair, 16));
+  }
+  if (encoding.startsWith('base64')) {
+    const digits = text.split('=')[0].replaceAll('-', '+').replaceAll('_', '/');
+    const clean = digits.replace(/[^A-Za-z0-9+/]/g, '');
+    const whole = clean.length % 4 === 1 ? clean.slice(0, -1) : clean;
+    return units(atob(whole), 1);
+  }
+  return units(
+    text,
+    encoding === 'latin1' || encoding === 'binary' || encoding === 'ascii' ? 1 : 2,
+  );
+}
+
+/** The low bytes of the characters, the lowest first. */
+function units(text: string, width: 1 | 2): Uint8Array {
+  const bytes = new Uint8Array(text.length * width);
+  for (let i = 0; i < bytes.length; i++) {
+    const code = text.charCodeAt(width === 1 ? i : i >> 1);
+    bytes[i] = width === 2 && i % 2 === 1 ? code >> 8 : code & 255;
+  }
+  return bytes;
 }
 
 function isBuffer(bytes: Uint8Array): boolean {

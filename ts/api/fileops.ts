@@ -1,10 +1,10 @@
 // Operations on open files: open, close, read, readv, readFile, fsync. Reading takes a caller's buffer where one is
-// given and never copies twice. readSync is not here: it is the hot path and stands in readsync.ts.
+// given and never copies twice. readSync and writeSync are not here: they are hot paths and stand in syncops.ts.
 
 import { Ext4Error } from '../errno.ts';
-import type { Flow } from '../flow.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants, openFlags } from './constants.ts';
+import { dataOf } from './data.ts';
 import { decodeContents, type EncodingOptions, readOptions } from './encoding.ts';
 import { fileTooLarge, invalidValue } from './invalid.ts';
 import { toPath } from './paths.ts';
@@ -52,22 +52,16 @@ export const close: Operation = {
   },
 };
 
-/** All that was changed before is durable afterwards, the file's own part and the rest; a
- *  read-only mount has nothing. */
-function syncing(syscall: string): Operation {
+function syncing(syscall: 'fsync' | 'fdatasync'): Operation {
   return {
     arity: 1,
     begin({ vfs }: Call, fd: unknown) {
-      return ask(syncFlow(vfs, checkFd(fd)), syscall);
+      return ask(dataOf(vfs).fsync(checkFd(fd), syscall === 'fdatasync'), syscall);
     },
   };
 }
 
-function* syncFlow(vfs: FileSystem, fd: number): Flow<void> {
-  vfs.file(fd);
-  yield* vfs.syncAll();
-}
-
+/** What was written to the file and is known of it is durable afterwards. */
 export const fsync = syncing('fsync');
 export const fdatasync = syncing('fdatasync');
 

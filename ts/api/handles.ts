@@ -1,12 +1,16 @@
 // The tree as the web's file system handles: root is a duck-typed FileSystemDirectoryHandle (WHATWG File System). Names
 // are single ones, links are followed where they lead to a file or directory, and errors are DOMExceptions.
-// Files are read when asked for, never before. A read-only mount rejects changes with NoModificationAllowedError,
-// any mount what would write data with NotSupportedError: not yet.
+// Files are read when asked for, never before. A read-only mount rejects changes with NoModificationAllowedError.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
+import { FileSystemSyncAccessHandle } from './accesshandle.ts';
+import { constants } from './constants.ts';
+import { domError, rethrow, toDomError } from './domerrors.ts';
 import type { Operations } from './filehandle.ts';
+import { FileLocks, type LockKind } from './filelocks.ts';
 import { LazyFile } from './lazyfile.ts';
 import type { Dirent, Stats } from './stats.ts';
+import { FileSystemWritableFileStream } from './writable.ts';
 
 type Kind = 'file' | 'directory';
 type Permission = 'granted' | 'denied';
@@ -15,35 +19,9 @@ type Permission = 'granted' | 'denied';
 export interface Tree {
   readonly ops: Operations;
   readonly vfs: FileSystem;
-}
-
-const MESSAGES = {
-  NotFoundError: 'A requested file or directory could not be found.',
-  TypeMismatchError: 'The path supplied exists, but was not an entry of the requested type.',
-  NoModificationAllowedError: 'The file system is mounted read-only.',
-  InvalidModificationError: 'The object can not be modified in this way.',
-  NotSupportedError: 'Writing file data comes with the next version.',
-  QuotaExceededError: 'The file system is full.',
-  NotAllowedError: 'The request is not allowed.',
-  NotReadableError: 'The requested file could not be read.',
-} as const;
-
-function domError(name: keyof typeof MESSAGES, cause?: unknown): DOMException {
-  const error = new DOMException(MESSAGES[name], name);
-  if (cause !== undefined) Object.defineProperty(error, 'cause', { value: cause });
-  return error;
-}
-
-/** The web's name for an error of the file system. */
-function toDomError(error: unknown): unknown {
-  const { code } = error as { code?: string };
-  if (code === 'ENOENT' || code === 'ENOTDIR') return domError('NotFoundError', error);
-  if (code === 'ENOTEMPTY') return domError('InvalidModificationError', error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') return domError('QuotaExceededError', error);
-  if (code === 'EOPNOTSUPP') return domError('NotSupportedError', error);
-  if (code === 'EROFS') return domError('NoModificationAllowedError', error);
-  if (code === 'EACCES' || code === 'EPERM') return domError('NotAllowedError', error);
-  return code === undefined ? error : domError('NotReadableError', error);
+  readonly locks: FileLocks;
+  /** Paths of files that are being written and have no name for users yet. */
+  readonly swaps: Set<string>;
 }
 
 function checkName(name: unknown): string {
@@ -58,32 +36,30 @@ interface RemoveOptions {
 }
 
 /** What a link leads to is not removed, the link is. */
-async function removePath({ ops, vfs }: Tree, path: string, o: RemoveOptions): Promise<void> {
+async function removePath(tree: Tree, path: string, o: RemoveOptions): Promise<void> {
+  const { locks, ops, vfs } = tree;
   if (vfs.readOnly) throw domError('NoModificationAllowedError');
+  locks.checkFree(path);
   const stats: Stats = await ops.lstat(path).catch(rethrow);
   if (!stats.isDirectory()) await ops.unlink(path).catch(rethrow);
   else if (o.recursive) await ops.rm(path, { recursive: true }).catch(rethrow);
   else await ops.rmdir(path).catch(rethrow);
 }
 
-/** The error of what cannot be done yet. */
-function notWritten({ vfs }: Tree): DOMException {
-  return domError(vfs.readOnly ? 'NoModificationAllowedError' : 'NotSupportedError');
-}
-
 abstract class Handle {
   abstract readonly kind: Kind;
-  readonly name: string;
+  declare readonly name: string;
   protected readonly tree: Tree;
   /** Absolute, '/' for the root. */
-  protected readonly path: string;
+  protected path: string;
 
   constructor(tree: Tree, path: string) {
     this.tree = tree;
     this.path = path;
-    this.name = path.slice(path.lastIndexOf('/') + 1);
     for (const hidden of ['tree', 'path'])
-      Object.defineProperty(this, hidden, { enumerable: false });
+      Object.defineProperty(this, hidden, { enumerable: false, writable: true });
+    const name = () => this.path.slice(this.path.lastIndexOf('/') + 1);
+    Object.defineProperty(this, 'name', { get: name, enumerable: true });
   }
 
   /** Whether both are the same path of the same mount. */
@@ -104,8 +80,22 @@ abstract class Handle {
     await removePath(this.tree, this.path, o);
   }
 
-  async move(): Promise<never> {
-    throw notWritten(this.tree);
+  /** (name), (directory) or (directory, name): a file that has the new name is replaced. */
+  async move(target: unknown, newName?: unknown): Promise<void> {
+    const dir = target instanceof FileSystemDirectoryHandle ? target : null;
+    const name = checkName(dir === null ? target : (newName ?? this.name));
+    const to = join(dir === null ? dirOf(this.path) : Handle.placeOf(dir, this.tree), name);
+    const { locks, ops, vfs } = this.tree;
+    if (vfs.readOnly) throw domError('NoModificationAllowedError');
+    for (const path of [this.path, to]) locks.checkFree(path);
+    await ops.rename(this.path, to).catch(rethrow);
+    this.path = to;
+  }
+
+  /** The path of a directory, which must be of this mount. */
+  protected static placeOf(dir: Handle, tree: Tree): string {
+    if (dir.tree.vfs !== tree.vfs) throw domError('InvalidModificationError');
+    return dir.path;
   }
 
   /** The path seen from `ancestor`: names, or null when it does not lie below. */
@@ -128,17 +118,66 @@ export class FileSystemFileHandle extends Handle {
     return new LazyFile(read, 0, stats.size, { name: this.name, lastModified: stats.mtimeMs });
   }
 
-  async createWritable(): Promise<never> {
-    throw notWritten(this.tree);
+  /** A stream whose writes appear in the file when it is closed, all at once. */
+  async createWritable(o: WritableOptions = {}): Promise<FileSystemWritableFileStream> {
+    const { locks, ops, swaps } = this.tree;
+    const path = await this.#lock(o.mode === 'exclusive' ? 'exclusive' : 'siloed');
+    const swap = join(dirOf(path), `.${crypto.randomUUID()}.swap`);
+    const done = () => {
+      swaps.delete(swap);
+      locks.release(path);
+    };
+    try {
+      swaps.add(swap);
+      if (o.keepExistingData) await ops.copyFile(path, swap, constants.COPYFILE_EXCL);
+      const fd: number = await ops.openFd(swap, o.keepExistingData ? 'r+' : 'wx+', 0o600);
+      return new FileSystemWritableFileStream({ ops, path, swap, fd, done });
+    } catch (error) {
+      await ops.unlink(swap).catch(() => {}); // where it was made; the first error is the one to tell
+      done();
+      throw toDomError(error);
+    }
   }
 
-  async createSyncAccessHandle(): Promise<never> {
-    throw notWritten(this.tree);
+  /** Reads and writes inside the call. NotSupportedError on a mount that is asynchronous. */
+  async createSyncAccessHandle(o: AccessOptions = {}): Promise<FileSystemSyncAccessHandle> {
+    const { locks, ops, vfs } = this.tree;
+    const { mode = 'readwrite' } = o;
+    const path = await this.#lock(mode);
+    const done = () => locks.release(path);
+    try {
+      if (!vfs.sync) throw domError('NotSupportedError');
+      const fd: number = await ops.openFd(path, mode === 'read-only' ? 'r' : 'r+');
+      return new FileSystemSyncAccessHandle({ vfs, fd, mode, done });
+    } catch (error) {
+      done();
+      throw toDomError(error);
+    }
+  }
+
+  /** Takes a lock on the file that the path leads to; where that is. */
+  async #lock(kind: LockKind): Promise<string> {
+    const { locks, ops, vfs } = this.tree;
+    if (vfs.readOnly && kind !== 'read-only') throw domError('NoModificationAllowedError');
+    const path: string = await ops.realpath(this.path).catch(rethrow);
+    const stats: Stats = await ops.stat(path).catch(rethrow);
+    if (!stats.isFile()) throw domError('TypeMismatchError');
+    locks.take(path, kind);
+    return path;
   }
 
   get [Symbol.toStringTag](): string {
     return 'FileSystemFileHandle';
   }
+}
+
+interface WritableOptions {
+  keepExistingData?: boolean;
+  mode?: 'siloed' | 'exclusive';
+}
+
+interface AccessOptions {
+  mode?: 'readwrite' | 'read-only' | 'readwrite-unsafe';
 }
 
 interface GetOptions {
@@ -179,6 +218,7 @@ export class FileSystemDirectoryHandle extends Handle {
       const name = entry.name as string;
       const kind = await this.#kindOf(entry);
       const path = this.#join(name);
+      if (this.tree.swaps.has(path)) continue;
       if (kind === 'directory') yield [name, new FileSystemDirectoryHandle(this.tree, path)];
       else if (kind === 'file') yield [name, new FileSystemFileHandle(this.tree, path)];
     }
@@ -205,7 +245,7 @@ export class FileSystemDirectoryHandle extends Handle {
   }
 
   #join(name: string): string {
-    return this.path === '/' ? `/${name}` : `${this.path}/${name}`;
+    return join(this.path, name);
   }
 
   async #child(name: string, kind: Kind, { create }: GetOptions): Promise<string> {
@@ -249,11 +289,15 @@ function kindOf(of: Pick<Stats, 'isDirectory' | 'isFile'>): Kind | null {
   return of.isDirectory() ? 'directory' : of.isFile() ? 'file' : null;
 }
 
-function rethrow(error: unknown): never {
-  throw toDomError(error);
+function join(dir: string, name: string): string {
+  return dir === '/' ? `/${name}` : `${dir}/${name}`;
+}
+
+function dirOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/';
 }
 
 /** The root directory of a mount. */
-export function rootHandle(tree: Tree): FileSystemDirectoryHandle {
-  return new FileSystemDirectoryHandle(tree, '/');
+export function rootHandle(parts: Pick<Tree, 'ops' | 'vfs'>): FileSystemDirectoryHandle {
+  return new FileSystemDirectoryHandle({ ...parts, locks: new FileLocks(), swaps: new Set() }, '/');
 }

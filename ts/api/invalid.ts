@@ -86,23 +86,39 @@ export function dirBusy(): Error {
   return coded(Error, 'ERR_DIR_CONCURRENT_OPERATION', message);
 }
 
-/** What rm and cp say of a directory without `recursive`. */
-export function isDirectory(syscall: 'rm' | 'cp', path: string): Error {
-  const [prefix, reason] =
+/** What rm and cp say of a directory without `recursive`; the errno of cpSync is Node's too. */
+export function isDirectory(syscall: 'rm' | 'cp', path: string, sync = false): Error {
+  const [prefix, message] =
     syscall === 'rm'
       ? ['Path is a directory', 'is a directory']
       : [
           'Recursive option not enabled, cannot copy a directory',
           `${path} is a directory (not copied)`,
         ];
-  const info = { code: 'EISDIR', message: reason, path, syscall, errno: 21 };
-  const error = coded(
-    Error,
-    'ERR_FS_EISDIR',
-    `${prefix}: ${syscall} returned EISDIR (${reason}) ${path}`,
-  );
+  const errno = sync && syscall === 'cp' ? 22 : 21;
+  return systemError('ERR_FS_EISDIR', prefix, { code: 'EISDIR', message, path, syscall, errno });
+}
+
+/** What a SystemError of Node is about. */
+export interface SystemInfo {
+  code: string;
+  message: string;
+  path: string;
+  syscall: string;
+  errno: number;
+}
+
+export function systemError(code: string, prefix: string, info: SystemInfo): Error {
+  const { errno, message, path, syscall } = info;
+  const text = `${prefix}: ${syscall} returned ${info.code} (${message}) ${path}`;
+  const error = coded(Error, code, text);
   Object.defineProperty(error, 'name', { value: 'SystemError', configurable: true });
-  return Object.assign(error, { info, errno: 21, syscall, path });
+  return Object.assign(error, { info, errno, syscall, path });
+}
+
+export function invalidReturn(expected: string, name: string, value: unknown): Error {
+  const message = `Expected ${expected} to be returned from the "${name}" function but got ${describe(value)}.`;
+  return coded(TypeError, 'ERR_INVALID_RETURN_VALUE', message);
 }
 
 /** What an aborted call rejects with; `cause` is the signal's reason. */

@@ -121,7 +121,7 @@ function* refuseAll(vfs: FileSystem, at: Path): Work<void> {
 }
 
 /** Makes a directory and those above it that are missing; the first one made, as it was written. */
-function* mkdirAll(
+export function* mkdirAll(
   vfs: FileSystem,
   at: Path,
   mode: number,

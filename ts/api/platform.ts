@@ -10,6 +10,7 @@ interface NodeProcess {
 
 interface BufferKind {
   from(bytes: ArrayBufferLike, offset: number, length: number): Uint8Array;
+  from(text: string, encoding: string): Uint8Array;
   allocUnsafeSlow(size: number): Uint8Array;
 }
 
@@ -36,6 +37,11 @@ export function newBytes(len: number): Uint8Array {
 export function asBytes(bytes: Uint8Array): Uint8Array {
   if (!host.Buffer) return bytes;
   return host.Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Bytes of a text, or undefined where there is no Buffer. TypeError for an encoding that is none. */
+export function textBytes(text: string, encoding: string): Uint8Array | undefined {
+  return host.Buffer?.from(text, encoding);
 }
 
 /** Calls back outside any promise, so that what it throws is an uncaught exception and no rejection. */

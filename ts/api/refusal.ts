@@ -1,11 +1,10 @@
 // Changes go through here: on a writable mount the flow that makes them, on a read-only one what the kernel says. It
 // refuses each call at its own point: after it has found what is to be changed, or only its parent; REFUSALS is the
-// one table of that. What would write data is refused on every mount, before anything is changed.
+// one table of that. Data is not refused here: no file of a read-only mount is open for writing.
 
 import type { ErrorCode } from '../errno.ts';
 import { Ext4Error } from '../errno.ts';
 import type { Flow } from '../flow.ts';
-import { O_ACCMODE } from '../vfs/file.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
 import { type Path, parentOf } from './paths.ts';
@@ -40,11 +39,6 @@ const REFUSALS = {
   futime: { where: 'fd', code: 'EROFS' },
   fsetxattr: { where: 'fd', code: 'EROFS' },
   fremovexattr: { where: 'fd', code: 'EROFS' },
-  // No file of a read-only mount is open for writing.
-  ftruncate: { where: 'fd', code: 'EINVAL' },
-  write: { where: 'fd', code: 'EBADF' },
-  fallocate: { where: 'fd', code: 'EBADF' },
-  copy_file_range: { where: 'fd', code: 'EBADF' },
   unlink: { where: 'entry', code: 'EROFS' },
   rmdir: { where: 'entry', code: 'EROFS' },
   rename: { where: 'entry', code: 'EROFS' },
@@ -73,25 +67,6 @@ export function* change(
 ): Work<void> {
   if (vfs.readOnly) yield* refuse(vfs, syscall, target, shown);
   yield* ask(flow, syscall, shown.path, shown.dest);
-}
-
-/** The error of every call that would have to write data. */
-export function dataRefused(syscall: string, shown: Shown = {}): unknown {
-  const error = new Ext4Error('EOPNOTSUPP', 'writing file data comes with the next version');
-  return nameError(error, { syscall, ...shown });
-}
-
-/** Writing `count` bytes to an open file: none is a success, more cannot be written yet. EBADF. */
-export function* writeNothing(vfs: FileSystem, fd: number, count: number): Work<void> {
-  if (vfs.readOnly) yield* refuse(vfs, 'write', fd);
-  yield* ask(vfs.fstat(fd), 'write');
-  if (!isWritable(vfs, fd)) throw nameError(new Ext4Error('EBADF'), { syscall: 'write' });
-  if (count > 0) throw dataRefused('write');
-}
-
-/** Whether an open file was opened for writing. EBADF. */
-export function isWritable(vfs: FileSystem, fd: number): boolean {
-  return (vfs.file(fd).flags & O_ACCMODE) !== constants.O_RDONLY;
 }
 
 /** Goes as far as the kernel would, then throws its error: nothing is ever returned. */

@@ -27,8 +27,6 @@ type Done = (error: unknown, ...rest: unknown[]) => void;
 /** The functions that Node's file streams call; they are a mount's callback forms. */
 export interface StreamFs {
   open: unknown;
-  /** What a stream that writes opens with. */
-  openToWrite: unknown;
   read: unknown;
   write: unknown;
   writev: unknown;
@@ -67,8 +65,7 @@ export function nodeStream(
   }
   const at = toPath(path);
   const named = at.given instanceof Uint8Array ? at.given : at.text;
-  const own = kind === 'createWriteStream' ? { ...fs, open: fs.openToWrite } : fs;
-  return node[kind](named, { ...given, fs: given.fs ?? own });
+  return node[kind](named, { ...given, fs: given.fs ?? fs });
 }
 
 function isHandle(fd: unknown): fd is StreamHandle {

@@ -4,6 +4,8 @@
 import type { FileSystem } from '../vfs/filesystem.ts';
 import * as change from './changeops.ts';
 import { constants } from './constants.ts';
+import { copyFile } from './copyfile.ts';
+import { cp } from './cpops.ts';
 import { Dir } from './dir.ts';
 import * as dir from './dirops.ts';
 import * as extra from './extraops.ts';
@@ -12,9 +14,6 @@ import * as file from './fileops.ts';
 import * as inspect from './inspectops.ts';
 import { View } from './lease.ts';
 import * as names from './nameops.ts';
-import { toPath } from './paths.ts';
-import { callLater } from './platform.ts';
-import { dataRefused } from './refusal.ts';
 import { BigIntStats, Dirent, StatFs, Stats } from './stats.ts';
 import {
   nodeStream,
@@ -30,6 +29,7 @@ import {
   makeReadSync,
   makeStatSync,
   makeViewSync,
+  makeWriteSync,
 } from './syncops.ts';
 import { checkFunction } from './validate.ts';
 import { FSWatcher, watch, watchAll } from './watcher.ts';
@@ -43,16 +43,17 @@ import {
   promisified,
   syncForm,
 } from './work.ts';
+import { appendFile, writeFile } from './writefile.ts';
 import * as write from './writeops.ts';
 
 /** In node:fs and in node:fs/promises. */
 const ON_PATHS: Record<string, Operation> = {
   access: inspect.access,
-  appendFile: write.appendFile,
+  appendFile,
   chmod: change.chmod,
   chown: change.chown,
-  copyFile: change.copyFile,
-  cp: change.cp,
+  copyFile,
+  cp,
   lchown: change.lchown,
   link: names.link,
   lstat: inspect.lstat,
@@ -74,7 +75,7 @@ const ON_PATHS: Record<string, Operation> = {
   truncate: change.truncate,
   unlink: names.unlink,
   utimes: change.utimes,
-  writeFile: write.writeFile,
+  writeFile,
 };
 
 /** In node:fs only: the promise forms are FileHandle's methods. */
@@ -144,20 +145,13 @@ export function makeSurface(vfs: FileSystem): Surface {
   }
   addExceptions(vfs, calls, own, ops);
   const { open, read, close, fsync, write, writev } = own;
-  const openToWrite = vfs.readOnly ? open : refuseOpen;
-  Object.assign(stream, { open, openToWrite, read, close, fsync, write, writev });
+  Object.assign(stream, { open, read, close, fsync, write, writev });
   const promises = {
     ...Object.fromEntries(Object.keys({ ...ON_PATHS, ...BEYOND }).map((name) => [name, ops[name]])),
     watch: (path: unknown, options?: unknown) => watchAll(vfs, path, options),
     constants,
   };
   return { own: { ...own, ...streams(vfs, stream, ops), ...CLASSES }, promises, ops };
-}
-
-/** A stream that writes opens nothing yet: the file would be emptied for it. */
-function refuseOpen(path: unknown, ...rest: unknown[]): void {
-  const callback = checkFunction(rest.at(-1), 'cb');
-  callLater(callback, dataRefused('open', { path: toPath(path).text }));
 }
 
 type Calls = Record<Form, Call>;
@@ -183,6 +177,7 @@ function addExceptions(
   own.openSync = makeOpenSync(vfs) as AnyFunction;
   own.closeSync = makeCloseSync(vfs) as AnyFunction;
   own.readSync = makeReadSync(vfs) as AnyFunction;
+  own.writeSync = makeWriteSync(vfs) as AnyFunction;
   own.statSync = makeStatSync(vfs, 'stat') as AnyFunction;
   own.lstatSync = makeStatSync(vfs, 'lstat') as AnyFunction;
   own.viewSync = makeViewSync(vfs, own.viewSync as never) as AnyFunction;

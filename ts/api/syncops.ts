@@ -1,9 +1,10 @@
-// The hot synchronous calls, written without work or closures: openSync, closeSync, readSync, statSync, lstatSync,
-// existsSync, viewSync. The common call (plain numbers, a byte array, a string) goes straight to the core; any other
+// The hot synchronous calls, written without work or closures: openSync, closeSync, readSync, writeSync, statSync,
+// lstatSync, existsSync, viewSync. The common call (plain numbers, a byte array, a string) goes straight to the core; any other
 // shape takes the way of the operation of that name. Tests are inlined by hand: a helper costs more than they do.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { openFlags } from './constants.ts';
+import { writeSync } from './data.ts';
 import { planRead } from './fileops.ts';
 import { mayBeMissing, type StatOptions } from './inspectops.ts';
 import { View } from './lease.ts';
@@ -11,8 +12,10 @@ import { toPath } from './paths.ts';
 import { statsOf } from './stats.ts';
 import { checkFd, checkMode, checkObject, checkView } from './validate.ts';
 import { nameError, shaped } from './work.ts';
+import { planWrite } from './writeops.ts';
 
 const READ = { syscall: 'read' };
+const WRITE = { syscall: 'write' };
 const VIEW = { syscall: 'view' };
 const CLOSE = { syscall: 'close' };
 const DEFAULT_MODE = 0o666;
@@ -45,6 +48,39 @@ export function makeReadSync(vfs: FileSystem): AnySync {
     return readSlowly(vfs, fd, buffer, offset, length, position);
   };
   return shaped(readSync, 'readSync', 5);
+}
+
+/** fs.writeSync of one mount: bytes written. */
+export function makeWriteSync(vfs: FileSystem): AnySync {
+  const write = (fd: unknown, buffer: unknown, offset?: unknown, len?: unknown, pos?: unknown) => {
+    if (
+      buffer instanceof Uint8Array &&
+      typeof fd === 'number' &&
+      typeof offset === 'number' &&
+      typeof len === 'number' &&
+      (typeof pos === 'number' || pos === null) &&
+      isPlain(fd, offset, len, pos) &&
+      offset + len <= buffer.length
+    ) {
+      try {
+        return writeSync(vfs, fd, buffer, offset, len, pos);
+      } catch (error) {
+        throw nameError(error, WRITE);
+      }
+    }
+    return writeSlowly(vfs, fd, buffer, offset, len, pos);
+  };
+  return shaped(write, 'writeSync', 5);
+}
+
+function writeSlowly(vfs: FileSystem, fd: unknown, buffer: unknown, ...rest: unknown[]): number {
+  const file = checkFd(fd);
+  const { from, pos } = planWrite(buffer, ...rest);
+  try {
+    return writeSync(vfs, file, from, 0, from.length, pos);
+  } catch (error) {
+    throw nameError(error, WRITE);
+  }
 }
 
 /** Whole numbers in range; NaN and fractions fail one of the comparisons. */

@@ -122,6 +122,11 @@ export function readPosition(value: unknown): number | null {
   return checkInteger(value, 'position', -1) < 0 ? null : value;
 }
 
+/** A write position: a whole number from 0, and anything else for "where the file stands". */
+export function writePosition(value: unknown): number | null {
+  return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) + 0 : null;
+}
+
 /** A byte position or length of the calls beyond Node: a safe integer from 0, also as bigint. */
 export function checkBytes(value: unknown, name: string): number {
   if (typeof value !== 'bigint') return checkInteger(value, name, 0);

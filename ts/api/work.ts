@@ -21,8 +21,13 @@ export interface Ask {
   readonly dest?: string;
 }
 
+/** Something of the user's that takes its time: a filter's answer, the next piece of a stream. */
+export interface Wait {
+  readonly wait: unknown;
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: what comes back depends on the flow; ask() gives it its type
-export type Work<T> = Generator<Ask, T, any>;
+export type Work<T> = Generator<Ask | Wait, T, any>;
 
 /** What an operation works on. The makers are handed down, so that handles may use operations. */
 export interface Call {
@@ -60,6 +65,11 @@ export function* ask<T>(flow: Flow<T>, syscall: string, path?: string, dest?: st
   return (yield { flow, syscall, path, dest }) as T;
 }
 
+/** `const r = yield* wait(promise)`: what the user gave, settled. Only in work of the promise form. */
+export function* wait<T>(given: unknown): Work<T> {
+  return (yield { wait: given }) as T;
+}
+
 /** Adds syscall and paths to an error of the core; anything else passes as it is. */
 export function nameError(error: unknown, asked: Omit<Ask, 'flow'>): unknown {
   if (!(error instanceof Ext4Error) || error.syscall !== undefined) return error;
@@ -76,9 +86,9 @@ export function runSync<T>(vfs: FileSystem, work: Work<T>): T {
     const asked = r.value;
     let value: unknown;
     try {
-      value = vfs.runSync(asked.flow);
+      value = 'wait' in asked ? asked.wait : vfs.runSync(asked.flow);
     } catch (error) {
-      r = work.throw(nameError(error, asked));
+      r = work.throw(named(error, asked));
       continue;
     }
     r = work.next(value);
@@ -86,22 +96,26 @@ export function runSync<T>(vfs: FileSystem, work: Work<T>): T {
   return r.value;
 }
 
-/** Runs work; on a synchronous mount it is done when this returns. */
+/** Runs work; on a synchronous mount it is done when this returns, unless the user's own part takes time. */
 export async function run<T>(vfs: FileSystem, work: Work<T>): Promise<T> {
-  if (vfs.sync) return runSync(vfs, work);
   let r = work.next();
   while (!r.done) {
     const asked = r.value;
     let value: unknown;
     try {
-      value = await vfs.run(asked.flow);
+      if ('wait' in asked) value = await asked.wait;
+      else value = vfs.sync ? vfs.runSync(asked.flow) : await vfs.run(asked.flow);
     } catch (error) {
-      r = work.throw(nameError(error, asked));
+      r = work.throw(named(error, asked));
       continue;
     }
     r = work.next(value);
   }
   return r.value;
+}
+
+function named(error: unknown, asked: Ask | Wait): unknown {
+  return 'wait' in asked ? error : nameError(error, asked);
 }
 
 type AnyFunction = (...args: unknown[]) => unknown;
