@@ -3,6 +3,7 @@
 // keys across a yield: no pointer, mapping or inode field. Lies under every floor.
 
 import type { BlockDevice, ReadRange, WriteOptions } from './block/device.ts';
+import type { Ext4Error } from './errno.ts';
 
 /** Runs `fn(a, b, c)` as one step: all or nothing, run again when something was missing. */
 export interface StepRequest {
@@ -11,6 +12,8 @@ export interface StepRequest {
   readonly a: unknown;
   readonly b: unknown;
   readonly c: unknown;
+  /** An error comes back as the result instead of being thrown out of the flow. */
+  readonly soft?: boolean;
 }
 
 /** Device I/O; settles before the flow goes on. An error is thrown out of the flow, which never catches it. */
@@ -28,6 +31,8 @@ export type IoRequest =
       readonly device: BlockDevice;
       readonly parts: Uint8Array[];
       readonly dpos: number;
+      /** As of a step. */
+      readonly soft?: boolean;
     }
   | { readonly op: 'flush'; readonly device: BlockDevice };
 
@@ -42,7 +47,26 @@ export interface LockRequest {
   readonly inos: number[];
 }
 
-export type Request = StepRequest | IoRequest | LogRequest | LockRequest;
+/** Has a file's dirty data written, or every file's (0): nothing of it is in flight afterwards. Comes back with the
+ *  first error. */
+export interface WriteBackRequest {
+  readonly op: 'writeback';
+  readonly ino: number;
+}
+
+/** From now until the flow ends nobody writes back data of this inode, whose turn the flow has; none is in flight. */
+export interface FreezeRequest {
+  readonly op: 'freeze';
+  readonly ino: number;
+}
+
+export type Request =
+  | StepRequest
+  | IoRequest
+  | LogRequest
+  | LockRequest
+  | WriteBackRequest
+  | FreezeRequest;
 
 // biome-ignore lint/suspicious/noExplicitAny: what comes back depends on the request; step() gives it its type
 export type Flow<T> = Generator<Request, T, any>;
@@ -55,6 +79,37 @@ export function* step<R, A = undefined, B = undefined, C = undefined>(
   c?: C,
 ): Flow<R> {
   return (yield { op: 'step', fn: fn as StepRequest['fn'], a, b, c }) as R;
+}
+
+/** As step(), but an Ext4Error comes back instead of being thrown: for work that must go on, such as writeback. */
+export function* attempt<R, A = undefined, B = undefined, C = undefined>(
+  fn: (a: A, b: B, c: C) => R,
+  a?: A,
+  b?: B,
+  c?: C,
+): Flow<R | Ext4Error> {
+  return (yield { op: 'step', fn: fn as StepRequest['fn'], a, b, c, soft: true }) as R | Ext4Error;
+}
+
+/** As writevDevice(), but an error comes back instead of being thrown. */
+export function* attemptWrite(
+  device: BlockDevice,
+  parts: Uint8Array[],
+  dpos: number,
+): Flow<Ext4Error | undefined> {
+  return (yield { op: 'writev', device, parts, dpos, soft: true }) as Ext4Error | undefined;
+}
+
+/** `yield* writeBackFile(ino)`: its dirty data is on the device and its mapping says so; not yet durable. 0: every
+ *  file's. The first error is thrown. */
+export function* writeBackFile(ino: number): Flow<void> {
+  const error = (yield { op: 'writeback', ino }) as Ext4Error | undefined;
+  if (error !== undefined) throw error;
+}
+
+/** `yield* freeze(ino)`, after lock(): its blocks may be freed or moved from here on. */
+export function* freeze(ino: number): Flow<void> {
+  yield { op: 'freeze', ino };
 }
 
 /** `yield* commit()`: what handles have closed so far is durable afterwards. Nothing on a read-only mount. */

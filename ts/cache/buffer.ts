@@ -41,6 +41,6 @@ export class Buffer extends Slot {
 
   override forget(): void {
     this.uptodate = false;
-    this.cache.buffers.delete(this.pblk);
+    if (this.cache.buffers.get(this.pblk) === this) this.cache.buffers.delete(this.pblk);
   }
 }

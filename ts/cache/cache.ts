@@ -32,6 +32,9 @@ export class Cache {
   turn = 0;
   held: Slot[] = [];
   evictions = 0;
+  /** Blocks of folios that hold newer data than the device; and how many ever stopped to. */
+  dirtyBlocks = 0;
+  cleaned = 0;
   readonly #memory: ArrayBufferLike;
 
   constructor(kernels: Kernels, blockSize: number, blocks: number, bytes: number) {
@@ -150,5 +153,41 @@ export class Cache {
     exports.bitmapSet(uptodate, folio.unit + from, n);
     const end = folio.unit + folio.n;
     folio.uptodate = exports.bitmapNextClear(uptodate, folio.unit, end) >>> 0 === end;
+  }
+
+  /** Sets the dirty bits of blocks [from, from + n) of a folio that is up to date. */
+  markDirty(folio: Folio, from: number, n: number): void {
+    const { exports } = this.kernels;
+    const { dirty } = this.arena;
+    const at = folio.unit + from;
+    const fresh = n - exports.bitmapCount(dirty, at, at + n);
+    if (fresh === 0) return;
+    exports.bitmapSet(dirty, at, n);
+    this.dirtyBlocks += fresh;
+    folio.dirty = true;
+    folio.file.dirty.add(folio);
+  }
+
+  /** Clears the dirty bits of blocks [from, from + n): they are on their way to the device, or dropped. */
+  clearDirty(folio: Folio, from: number, n: number): void {
+    if (!folio.dirty || n === 0) return;
+    const { exports } = this.kernels;
+    const { dirty } = this.arena;
+    const at = folio.unit + from;
+    const gone = exports.bitmapCount(dirty, at, at + n);
+    exports.bitmapClear(dirty, at, n);
+    this.dirtyBlocks -= gone;
+    this.cleaned += gone;
+    const end = folio.unit + folio.n;
+    if (exports.bitmapNextSet(dirty, folio.unit, end) >>> 0 !== end) return;
+    folio.dirty = false;
+    folio.file.dirty.delete(folio);
+  }
+
+  /** True when block number `at` of a folio is dirty. */
+  isDirty(folio: Folio, at: number): boolean {
+    if (!folio.dirty) return false;
+    const bit = folio.unit + at;
+    return this.kernels.exports.bitmapNextSet(this.arena.dirty, bit, bit + 1) >>> 0 === bit;
   }
 }

@@ -3,7 +3,9 @@
 
 import type { FileFolios } from './folio.ts';
 
-export type MissingKind = 'none' | 'blocks' | 'folios' | 'commit' | 'space';
+/** What must happen first: a commit, room in the log, or dirty data written so that memory is free. */
+export type WaitKind = 'commit' | 'space' | 'writeback';
+export type MissingKind = 'none' | 'blocks' | 'folios' | WaitKind;
 
 export interface FolioRange {
   file: FileFolios;
@@ -33,8 +35,8 @@ export class Missing {
     return this;
   }
 
-  /** Names what must happen first: a commit of the running transaction, or free space in the log. */
-  wait(kind: 'commit' | 'space'): this {
+  /** Names what must happen first. */
+  wait(kind: WaitKind): this {
     this.kind = kind;
     return this;
   }

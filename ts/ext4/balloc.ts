@@ -3,10 +3,12 @@
 // durable: such a group has a bitmap of its own for searching, in which those bits are still set.
 
 import * as F from '../../assembly/format/ext4.ts';
+import { assert } from '../assert.ts';
 import { missing } from '../cache/missing.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
 import { type Group, readGroup } from './group.ts';
 import { addCount, addFree, blockBitmap, editGroup, sumFree } from './groupwrite.ts';
+import { spaceForData } from './reserve.ts';
 import type { Ext4Volume } from './volume.ts';
 import { refuseSystem } from './zones.ts';
 
@@ -28,10 +30,30 @@ export function allocBlocks(
   goal: number,
   want: number,
   min = 1,
-): { pblk: number; count: number } {
+  o: AllocOptions = {},
+): Blocks {
   const { sb } = vol;
-  const clusters = Math.ceil(want / sb.clusterBlocks);
-  if (sumFree(vol).clusters === 0) throw noSpace(vol);
+  const free = sumFree(vol).clusters;
+  const space = o.reserved ? free : spaceForData(vol);
+  if (space <= 0) throw noSpace(vol);
+  const clusters = Math.min(Math.ceil(want / sb.clusterBlocks), space);
+  return search(vol, goal, clusters, min, mark);
+}
+
+export interface Blocks {
+  pblk: number;
+  count: number;
+}
+
+export interface AllocOptions {
+  /** What was promised, or is needed so that promises can be kept: all that is free may be used. */
+  reserved?: boolean;
+}
+
+type Mark = (vol: Ext4Volume, group: Group, bit: number, count: number) => void;
+
+function search(vol: Ext4Volume, goal: number, clusters: number, min: number, take: Mark): Blocks {
+  const { sb } = vol;
   const at = goal > sb.firstDataBlock && goal < sb.blocks ? goal : sb.firstDataBlock;
   const first = Math.floor((at - sb.firstDataBlock) / sb.blocksPerGroup);
   const bit = Math.floor(((at - sb.firstDataBlock) % sb.blocksPerGroup) / sb.clusterBlocks);
@@ -41,7 +63,7 @@ export function allocBlocks(
       const number = (first + i) % sb.groups;
       const group = readGroup(vol, number);
       if (group.freeClusters < need) continue;
-      const found = takeIn(vol, group, i === 0 ? bit : 0, need, clusters);
+      const found = takeIn(vol, group, { from: i === 0 ? bit : 0, need, want: clusters }, take);
       if (found !== null) return found;
     }
   }
@@ -50,16 +72,16 @@ export function allocBlocks(
 
 /** ENOSPC, unless a commit makes freed blocks usable: then that comes first. */
 function noSpace(vol: Ext4Volume): unknown {
-  return vol.pending.size > 0 ? missing.wait('commit') : new Ext4Error('ENOSPC');
+  const freed = [...vol.pending.values()].some(({ runs }) => runs.some((run) => run.tid !== HELD));
+  return freed ? missing.wait('commit') : new Ext4Error('ENOSPC');
 }
 
 function takeIn(
   vol: Ext4Volume,
   group: Group,
-  from: number,
-  need: number,
-  want: number,
-): { pblk: number; count: number } | null {
+  { from, need, want }: { from: number; need: number; want: number },
+  take: Mark,
+): Blocks | null {
   const { sb, cache } = vol;
   const { exports } = cache.kernels;
   const bitmap = blockBitmap(vol, group);
@@ -69,7 +91,7 @@ function takeIn(
   if (bit < 0 && from > 0) bit = exports.bitmapFindClear(search, 0, bits, need);
   if (bit < 0) return null;
   const end = exports.bitmapNextSet(search, bit, Math.min(bits, bit + want)) >>> 0;
-  mark(vol, group, bit, end - bit);
+  take(vol, group, bit, end - bit);
   const pblk = sb.groupStart(group.number) + bit * sb.clusterBlocks;
   return { pblk, count: (end - bit) * sb.clusterBlocks };
 }
@@ -129,21 +151,71 @@ function freeIn(vol: Ext4Volume, group: Group, from: number, to: number): void {
   countFree(vol, group.number, count);
 }
 
+// ---- blocks held for data that is written before it is mapped
+
+/** Transaction id of a run that is held, not freed. */
+const HELD = -1;
+
+/** As allocBlocks() for promised data, but only in memory: nobody else gets these blocks until they are claimed or let
+ *  go. Needs no handle; nothing is undone. ENOSPC; throws Missing. */
+export function holdBlocks(vol: Ext4Volume, goal: number, want: number): Blocks {
+  return search(vol, goal, Math.ceil(want / vol.sb.clusterBlocks), 1, hold);
+}
+
+function hold(vol: Ext4Volume, group: Group, bit: number, count: number): void {
+  const pending = pendingOf(vol, group.number);
+  vol.cache.kernels.exports.bitmapSet(pending.ptr, bit, count);
+  pending.runs.push({ bit, count, tid: HELD });
+}
+
+/** Held blocks become allocated, within a handle. They may be fewer than were held. */
+export function claimHeld(vol: Ext4Volume, pblk: number, count: number): void {
+  const { number, bit, clusters } = placeOf(vol, pblk, count);
+  mark(vol, readGroup(vol, number), bit, clusters);
+}
+
+/** Held blocks are held no longer: they were claimed, or are free again. Outside of any handle. */
+export function unhold(vol: Ext4Volume, pblk: number, count: number, claimed: boolean): void {
+  const { number, bit, clusters } = placeOf(vol, pblk, count);
+  const pending = vol.pending.get(number);
+  assert(pending !== undefined, 'what is held is remembered');
+  pending.runs = pending.runs.filter(
+    (run) => run.tid !== HELD || run.bit !== bit || run.count !== clusters,
+  );
+  if (pending.runs.length === 0) dropPending(vol, number, pending);
+  else if (!claimed) vol.cache.kernels.exports.bitmapClear(pending.ptr, bit, clusters);
+}
+
+function placeOf(
+  { sb }: Ext4Volume,
+  pblk: number,
+  count: number,
+): { number: number; bit: number; clusters: number } {
+  const number = Math.floor((pblk - sb.firstDataBlock) / sb.blocksPerGroup);
+  const bit = Math.floor((pblk - sb.groupStart(number)) / sb.clusterBlocks);
+  return { number, bit, clusters: Math.ceil(count / sb.clusterBlocks) };
+}
+
+/** The bitmap to search of a group, made from the one on disk. */
+function pendingOf(vol: Ext4Volume, group: number): PendingFrees {
+  const { cache } = vol;
+  const known = vol.pending.get(group);
+  if (known !== undefined) return known;
+  const bitmap = blockBitmap(vol, readGroup(vol, group));
+  const unit = cache.allocUnits(1);
+  const pending: PendingFrees = { unit, ptr: cache.arena.ptr(unit), runs: [] };
+  cache.kernels.exports.copy(pending.ptr, bitmap.ptr, cache.blockSize);
+  vol.pending.set(group, pending);
+  return pending;
+}
+
 /** Remembers bits that are free on disk but not to be given out; before they are cleared. */
 function keepBusy(vol: Ext4Volume, group: number, bit: number, count: number): void {
-  const { cache } = vol;
   const journal = vol.journal!;
-  let pending = vol.pending.get(group);
-  if (pending === undefined) {
-    const unit = cache.allocUnits(1);
-    pending = { unit, ptr: cache.arena.ptr(unit), runs: [] };
-    const bitmap = cache.get(readGroup(vol, group).blockBitmap);
-    cache.kernels.exports.copy(pending.ptr, bitmap.ptr, cache.blockSize);
-    vol.pending.set(group, pending);
-  }
+  const pending = pendingOf(vol, group);
   const tid = journal.tid;
-  const last = pending.runs.at(-1);
-  if (last?.tid !== tid) journal.whenDurable(releaseFrees, { vol, group, tid });
+  if (!pending.runs.some((run) => run.tid === tid))
+    journal.whenDurable(releaseFrees, { vol, group, tid });
   pending.runs.push({ bit, count, tid });
   journal.onUndo(undoFree, vol, group);
 }

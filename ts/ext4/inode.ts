@@ -7,6 +7,7 @@ import type { Buffer } from '../cache/buffer.ts';
 import { FileFolios } from '../cache/folio.ts';
 import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
 import { choosePath, type DataPath } from './datapath.ts';
+import type { Delayed } from './delayed.ts';
 import { hasBit } from './features.ts';
 import { readGroup } from './group.ts';
 import type { Ext4Volume } from './volume.ts';
@@ -40,7 +41,24 @@ export class Inode {
   room = 0;
   /** Open files and leases: the inode stays in memory. */
   users = 0;
+  /** Size in memory, and the one the disk has or will with the running transaction. */
   size = 0;
+  diskSize = 0;
+  /** Delayed blocks, when there are some. */
+  delayed: Delayed | null = null;
+  /** The zeroed end of the block where the size on disk lies is not on disk yet: that size must not grow. */
+  growPending = false;
+  /** What writeback could not write: told once to each open file. */
+  writeError: Ext4Error | null = null;
+  writeErrors = 0;
+  /** A new file, which may hold its first bytes inline. */
+  mayInline = false;
+  /** Where the next held blocks are looked for; 0 = behind what is mapped. */
+  holdGoal = 0;
+  /** The newest transaction that changed more than times. */
+  dataTid = 0;
+  /** When its times were last set by a write, milliseconds. */
+  touched = 0;
   mode = 0;
   flags = 0;
   generation = 0;
@@ -142,11 +160,19 @@ export class Inode {
 
   /** The size on disk and in memory, bytes. */
   setSize(size: number): void {
+    this.vol.journal!.onUndo(restoreSize, this, this.size);
+    this.setDiskSize(size);
+    this.size = size;
+  }
+
+  /** The size on disk alone. */
+  setDiskSize(size: number): void {
     this.put32(F.I_SIZE_LO, size % 2 ** 32);
     if (this.isFile || this.isLargeDir(this.vol.sb.incompat)) {
       this.put32(F.I_SIZE_HIGH, Math.floor(size / 2 ** 32));
     }
-    this.size = size;
+    this.diskSize = size;
+    this.dataTid = this.vol.journal!.tid;
   }
 
   get links(): number {
@@ -164,6 +190,8 @@ export class Inode {
     this.#buffer = buffer;
     buffer.kind = KIND_INODES;
     this.#edits = this.vol.journal!.step;
+    this.dataTid = this.vol.journal!.tid;
+    this.mayInline = this.isFile && hasBit(this.vol.sb.incompat, F.INCOMPAT_INLINE_DATA);
     this.vol.journal!.after(sealInode, this, undefined);
   }
 
@@ -210,7 +238,8 @@ export class Inode {
     const wide = this.isFile || this.isLargeDir(sb.incompat);
     const high = wide ? dv.getUint32(ptr + F.I_SIZE_HIGH, true) : 0;
     if (high >= 2 ** 21) throw corrupt('inode', `${high} * 2^32`, this.#where('i_size'));
-    this.size = high * 2 ** 32 + low;
+    this.diskSize = high * 2 ** 32 + low;
+    if (!this.vol.dirtyInodes.has(this)) this.size = this.diskSize;
     this.path = choosePath(this);
   }
 
@@ -235,6 +264,10 @@ export class Inode {
 function reload(inode: Inode): void {
   inode.reload();
   inode.names = null;
+}
+
+function restoreSize(inode: Inode, size: number): void {
+  inode.size = size;
 }
 
 function sealInode(inode: Inode): void {
@@ -344,6 +377,7 @@ export class Inodes {
   dropAll(): void {
     for (const [ino, inode] of this.#map) {
       inode.folios.dropAll();
+      this.vol.dirtyInodes.delete(inode);
       if (inode.users === 0) this.#map.delete(ino);
     }
     this.#tables.clear();
@@ -362,7 +396,7 @@ export class Inodes {
   #evict(): void {
     let left = MAX_INODES / 8;
     for (const [ino, inode] of this.#map) {
-      if (inode.users > 0 || ino === F.EXT4_ROOT_INO) continue;
+      if (inode.users > 0 || ino === F.EXT4_ROOT_INO || this.vol.dirtyInodes.has(inode)) continue;
       inode.folios.dropAll();
       this.#map.delete(ino);
       if (--left === 0) return;

@@ -3,44 +3,26 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
-import { type Flow, step } from '../flow.ts';
+import { type Flow, freeze, step } from '../flow.ts';
+import { releaseDelayed } from './delayed.ts';
+import { MAX_LBLK } from './extentwrite.ts';
 import { FREE_INODE_CREDITS, freeInode } from './ialloc.ts';
-import { dropInline } from './inlinedir.ts';
 import type { Inode } from './inode.ts';
 import { blockOf } from './iomap.ts';
 import { removeBlocksStep } from './mapwrite.ts';
-import { touch } from './namei.ts';
 import { KIND_ORPHANS, readOrphans } from './orphan.ts';
-import { addOrphan, ORPHAN_CREDITS, removeOrphan } from './orphanwrite.ts';
+import { ORPHAN_CREDITS, removeOrphan } from './orphanwrite.ts';
 import type { Ext4Volume } from './volume.ts';
 import { dropXattrs } from './xattrwrite.ts';
 
 /** Removes an orphan without links and all that it has. */
 export function* removeInode(vol: Ext4Volume, ino: number): Flow<void> {
   const inode = yield* step(orphanOf, vol, ino);
-  inode.folios.dropAll();
+  yield* freeze(ino);
+  yield* step(forgetData, inode);
   if (yield* step(hasBlocks, inode)) while (yield* step(removeBlocksStep, inode, 0)) {}
   yield* dropXattrs(inode);
   yield* step(lastStep, inode);
-}
-
-/** Takes all data from a regular file: size 0. A crash on the way leaves it empty as well. */
-export function* emptyFile(vol: Ext4Volume, ino: number): Flow<void> {
-  const inode = yield* step(orphanOf, vol, ino);
-  yield* step(startEmpty, inode);
-  inode.folios.dropAll();
-  if (inode.path !== 'inline') while (yield* step(removeBlocksStep, inode, 0)) {}
-  yield* step(offList, inode);
-}
-
-function startEmpty(inode: Inode): void {
-  inode.at();
-  inode.vol.journal!.start(ORPHAN_CREDITS + 4);
-  addOrphan(inode);
-  if (inode.path === 'inline') dropInline(inode);
-  inode.setSize(0);
-  touch(inode, true);
-  inode.vol.journal!.stop();
 }
 
 /** An inode of the list of orphans, in memory. Throws Missing. */
@@ -49,6 +31,14 @@ export function orphanOf(vol: Ext4Volume, ino: number): Inode {
   inode.at();
   vol.inodes.adopt(inode);
   return inode;
+}
+
+/** What was not written back yet need not be. */
+function forgetData(inode: Inode): void {
+  inode.folios.dropAll();
+  releaseDelayed(inode, 0, MAX_LBLK);
+  inode.growPending = false;
+  inode.vol.dirtyInodes.delete(inode);
 }
 
 /** Fast symlinks, devices and inline data have no map. */

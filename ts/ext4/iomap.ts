@@ -4,6 +4,7 @@
 import { MAP_HOLE, MAP_UNWRITTEN } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import {
+  IOMAP_DELALLOC,
   IOMAP_F_MERGED,
   IOMAP_HOLE,
   IOMAP_INLINE,
@@ -40,6 +41,7 @@ export function blockOf(inode: Inode, lblk: number): number {
 export const ext4Iomap: IomapOps<Inode> = {
   begin(inode: Inode, pos: number, _len: number, _flags: number, out: Iomap): void {
     const { blockSize } = inode.vol.sb;
+    inode.vol.mappings++;
     if (inode.path === 'inline') return inline(inode, pos, out);
     const lblk = Math.floor(pos / blockSize);
     if (lblk >= MAX_LBLK) return beyond(pos, out);
@@ -55,8 +57,20 @@ export const ext4Iomap: IomapOps<Inode> = {
     out.pos = map.lblk * blockSize;
     out.len = map.len * blockSize;
     out.dpos = map.pblk * blockSize;
+    if (inode.delayed !== null && map.kind === MAP_HOLE) delay(inode, lblk, out);
   },
 };
+
+/** A hole where blocks are delayed is none; it ends where they begin. */
+function delay(inode: Inode, lblk: number, out: Iomap): void {
+  const { blockSize } = inode.vol.sb;
+  const { runs } = inode.delayed!;
+  const inside = runs.has(lblk);
+  const end = Math.min((out.pos + out.len) / blockSize, lblk + runs.span(lblk, inside));
+  if (inside) out.type = IOMAP_DELALLOC;
+  out.pos = lblk * blockSize;
+  out.len = (end - lblk) * blockSize;
+}
 
 function beyond(pos: number, out: Iomap): void {
   out.flags = 0;

@@ -66,6 +66,7 @@ function setStep(inode: Inode, a: Attributes): void {
   if (a.mtime !== undefined) putTime(vol, ptr, F.I_MTIME, F.I_MTIME_EXTRA, a.mtime);
   touch(inode, false);
   vol.journal!.stop();
+  inode.touched = 0;
 }
 
 function putId(inode: Inode, lo: number, hi: number, id: number): void {

@@ -76,7 +76,9 @@ function blocksOf(inode: Inode): number {
     blocks += inode.u16(F.I_BLOCKS_HIGH) * 2 ** 32;
     if (inode.has(F.EXT4_HUGE_FILE_FL)) blocks *= sb.blockSize / 512;
   }
-  return inode.path === 'inline' && inode.isFile ? blocks + Math.ceil(inode.size / 512) : blocks;
+  if (inode.path === 'inline' && inode.isFile) blocks += Math.ceil(inode.size / 512);
+  const promised = (inode.delayed?.clusters ?? 0) * sb.clusterBlocks;
+  return blocks + promised * (sb.blockSize / 512);
 }
 
 function isDevice(inode: Inode): boolean {

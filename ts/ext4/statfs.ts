@@ -4,6 +4,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import { type Flow, step } from '../flow.ts';
 import { hasBit } from './features.ts';
 import { readGroup } from './group.ts';
+import { keptClusters } from './reserve.ts';
 import type { Ext4Volume } from './volume.ts';
 
 export interface StatfsRecord {
@@ -24,11 +25,11 @@ export function* statfs(vol: Ext4Volume): Flow<StatfsRecord> {
   const { sb } = vol;
   const sum: Sum = { clusters: 0, inodes: 0, overhead: 0 };
   for (let group = 0; group < sb.groups; ) group = yield* step(sumGroups, vol, group, sum);
-  const bfree = sum.clusters * sb.clusterBlocks;
+  const bfree = Math.max(0, sum.clusters - vol.reserved) * sb.clusterBlocks;
   const stored = sb.u32(F.S_OVERHEAD_CLUSTERS);
   const overhead =
     stored !== 0 ? stored * sb.clusterBlocks : sum.overhead + (yield* step(journalBlocks, vol));
-  const kept = sb.reservedBlocks + reservedForExtents(vol);
+  const kept = sb.reservedBlocks + keptClusters(vol) * sb.clusterBlocks;
   return {
     type: F.EXT4_SUPER_MAGIC,
     bsize: sb.blockSize,
@@ -84,11 +85,4 @@ function journalBlocks(vol: Ext4Volume): number {
   const { sb } = vol;
   if (!sb.hasJournal || sb.journalIno === 0) return 0;
   return Math.floor(vol.inodes.get(sb.journalIno).size / sb.blockSize);
-}
-
-/** Blocks that the kernel keeps for extent trees: 2 %, at most 4,096 clusters. */
-function reservedForExtents({ sb }: Ext4Volume): number {
-  if (!hasBit(sb.incompat, F.INCOMPAT_EXTENTS)) return 0;
-  const clusters = Math.floor(sb.blocks / sb.clusterBlocks);
-  return Math.min(Math.floor(clusters / 50), 4096) * sb.clusterBlocks;
 }

@@ -6,10 +6,11 @@ import type { Buffer } from '../cache/buffer.ts';
 import type { Cache } from '../cache/cache.ts';
 import type { Journal } from '../jbd2/journal.ts';
 import type { Trace } from '../trace.ts';
+import type { Kernels } from '../wasm.ts';
 import type { PendingFrees } from './balloc.ts';
 import { Checksums } from './checksum.ts';
 import type { FastOverlay } from './fastcommit.ts';
-import type { Inodes } from './inode.ts';
+import type { Inode, Inodes } from './inode.ts';
 import type { Super } from './super.ts';
 
 /** Mount options that the floor acts on; the kernel's names. */
@@ -17,6 +18,9 @@ export interface VolumeOptions {
   dax: 'always' | 'inode' | 'never';
   data: 'ordered' | 'journal' | 'writeback';
   bufferedIomap: boolean;
+  /** Off: the iomap path allocates at the write. */
+  delalloc: boolean;
+  noatime: boolean;
   journalDevice?: BlockDevice;
   /** Owner of what is made. */
   uid: number;
@@ -46,6 +50,8 @@ export class Ext4Volume {
   readonly dv: DataView;
   readonly trace: Trace;
   inodes!: Inodes;
+  /** Kernels on the memory of a DAX device, once needed. */
+  directKernels: Kernels | null = null;
   /** Set while the mount writes. */
   journal: Journal | null = null;
   /** S_STATE when the mount began. */
@@ -60,10 +66,22 @@ export class Ext4Volume {
   readonly orphans = new Set<number>();
   /** Blocks freed by transactions that are not durable, by group. */
   readonly pending = new Map<number, PendingFrees>();
+  /** Shut down: nothing is read or written any more. */
+  down = false;
+  /** Inodes whose blocks an operation frees or moves: writeback leaves them alone. */
+  readonly frozen = new Set<number>();
+  /** Inodes with dirty data, or a size in memory that the disk does not have yet. */
+  readonly dirtyInodes = new Set<Inode>();
+  /** File data was written since the device was last flushed. */
+  dataWritten = false;
+  /** Clusters promised to delayed blocks. */
+  reserved = 0;
   readonly dirtyGroups = new Map<number, DirtyGroup>();
   /** What fast commits lay over the tree, when they are shown and not written. */
   fast: FastOverlay | null = null;
+  /** Tree look-ups, and questions for a mapping. */
   mappingCalls = 0;
+  mappings = 0;
   /** Views that were given out and not released. */
   leases = 0;
   /** A number that tells mounts apart, as st_dev. */

@@ -11,11 +11,16 @@ export const IOMAP_DELALLOC = 1;
 export const IOMAP_MAPPED = 2;
 export const IOMAP_UNWRITTEN = 3;
 export const IOMAP_INLINE = 4;
+/** Of ours: a hole that a write cannot fill, because there is no space. */
+export const IOMAP_NOSPACE = 5;
 
 // Flags of a mapping.
+export const IOMAP_F_NEW = 1 << 0;
 export const IOMAP_F_MERGED = 1 << 3;
 
 // What the caller means to do.
+export const IOMAP_WRITE = 1 << 0;
+export const IOMAP_ZERO = 1 << 1;
 export const IOMAP_REPORT = 1 << 2;
 
 /** A mapping of [pos, pos + len) of a file; dpos is meaningless for holes and inline data. */

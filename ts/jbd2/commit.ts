@@ -57,7 +57,14 @@ function endCommit(journal: Journal, tx: Transaction, blocks: number): void {
     area.used += blocks;
     journal.checkpoint.push(tx);
   }
+  for (const pblk of tx.revoked) forgetBuffer(journal, pblk);
   for (const { fn, a } of tx.after) fn(a as never);
+}
+
+/** A freed block may hold file data next, which does not go through its buffer. */
+function forgetBuffer({ cache }: Journal, pblk: number): void {
+  const buffer = cache.buffers.get(pblk);
+  if (buffer !== undefined && buffer.tx === null && buffer.log === null) buffer.uptodate = false;
 }
 
 /** Without a log: everything home, and a flush. */

@@ -158,6 +158,8 @@ export class Journal {
     assert(this.#open, 'changes need a handle');
     this.cache.checkBlock(pblk);
     let buffer = this.cache.buffers.get(pblk);
+    // What is still on its way from the device lands in the old buffer's memory.
+    if (buffer !== undefined && buffer.loading !== null && !buffer.uptodate) buffer = undefined;
     if (buffer === undefined) buffer = this.cache.newBuffer(pblk);
     else this.undoLog.call(restoreKind, buffer, { kind: buffer.kind, owner: buffer.owner });
     if (buffer.turn !== this.cache.turn) this.cache.hold(buffer);

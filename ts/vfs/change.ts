@@ -5,10 +5,11 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { type ErrorCode, Ext4Error } from '../errno.ts';
 import type { Inode } from '../ext4/inode.ts';
-import { emptyFile, orphanOf, removeInode } from '../ext4/inoderemove.ts';
+import { orphanOf, removeInode } from '../ext4/inoderemove.ts';
 import { createNode, linkNode, type NewNode, unlinkName } from '../ext4/namei.ts';
 import { type RenameOptions, removeDir, renameName } from '../ext4/rename.ts';
 import { type Attributes, setAttributes, setFlags } from '../ext4/setattr.ts';
+import { truncateFile } from '../ext4/truncate.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { removeXattr, setXattr, type XattrOptions } from '../ext4/xattrwrite.ts';
 import { type Flow, lock, step } from '../flow.ts';
@@ -171,7 +172,7 @@ export class Changes {
     this.#check();
     if (inode.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
     yield* lock(ino);
-    yield* emptyFile(this.#vol, ino);
+    yield* truncateFile(this.#vol, ino, 0);
   }
 
   /** Removes what has no name, unless it is open: then its last close does. */

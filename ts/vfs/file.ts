@@ -6,12 +6,15 @@ import type { Inode } from '../ext4/inode.ts';
 import { newReadahead, type Readahead, type ReadRequest } from '../iomap/buffered.ts';
 
 export const O_ACCMODE = 3;
+export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
 export const O_TRUNC = 0o1000;
 export const O_APPEND = 0o2000;
+export const O_DSYNC = 0o10000;
+export const O_SYNC = 0o4010000;
 export const O_DIRECTORY = 0o200000;
 export const O_NOFOLLOW = 0o400000;
 
@@ -27,8 +30,10 @@ export interface OpenFile {
   flags: number;
   pos: number;
   ahead: Readahead;
-  /** Whether it is read through the page cache: a regular file, open for reading, that is neither DAX nor inline. */
+  /** A regular file, open for reading: it may be read through the page cache. */
   cached: boolean;
+  /** Errors of writeback that this open file knows of. */
+  errors: number;
   /** Reused for each read. */
   request: ReadRequest;
 }
@@ -52,10 +57,9 @@ export class Files {
       ahead,
       fill: null,
     };
-    const { path } = inode;
-    const cached =
-      inode.isFile && path !== 'dax' && path !== 'inline' && (flags & O_ACCMODE) !== O_WRONLY;
-    const file = { fd: index + FIRST_FD, inode, flags, pos: 0, ahead, cached, request };
+    const cached = inode.isFile && (flags & O_ACCMODE) !== O_WRONLY;
+    const errors = inode.writeErrors;
+    const file = { fd: index + FIRST_FD, inode, flags, pos: 0, ahead, cached, errors, request };
     this.#open[index] = file;
     this.count++;
     inode.users++;

@@ -10,17 +10,21 @@ import { type DirCursor, type DirEntry, readEntries } from '../ext4/dir.ts';
 import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
 import { ext4Iomap } from '../ext4/iomap.ts';
 import { endWriting } from '../ext4/lifecycle.ts';
+import { overwriteDirty } from '../ext4/path/cached.ts';
 import { readPath } from '../ext4/path/read.ts';
+import { type Bytes, writePath } from '../ext4/path/write.ts';
+import { maxFileSize } from '../ext4/size.ts';
 import { readLink, type StatRecord, statInode } from '../ext4/stat.ts';
 import { type StatfsRecord, statfs } from '../ext4/statfs.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { getXattr, listXattrs } from '../ext4/xattr.ts';
-import { commit, type Flow, step, writeBack } from '../flow.ts';
+import { type Flow, step, writeBack } from '../flow.ts';
 import { bufferedRead, copyCached, type ReadRequest } from '../iomap/buffered.ts';
 import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
 import type { Trace } from '../trace.ts';
 import { Changes } from './change.ts';
 import { inodeForOpen } from './create.ts';
+import { DataOps } from './data.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
 import { type Lease, lease, leaseCached, leaseDirect } from './lease.ts';
@@ -57,6 +61,8 @@ export class FileSystem {
   readonly options: MountOptions;
   /** Everything that changes the tree. */
   readonly change: Changes;
+  /** Everything that changes the data of files. */
+  readonly data: DataOps;
   readonly #session: Session;
   readonly #driver: Driver;
   readonly #files = new O.Files();
@@ -70,6 +76,7 @@ export class FileSystem {
     this.sync = session.driver.sync;
     this.options = options;
     this.change = new Changes(session.vol);
+    this.data = new DataOps(this);
   }
 
   /** Mounted so, or since the journal aborted. */
@@ -218,7 +225,7 @@ export class FileSystem {
   readSync(fd: number, into: Uint8Array, at: number, length: number, pos: number | null): number {
     const file = this.#files.get(fd);
     const { cache } = this.vol;
-    const cached = file.cached && cache.fill !== null;
+    const cached = file.cached && cache.fill !== null && isCached(file.inode);
     if (!cached && (!this.sync || length > O.READ_STEP)) {
       const part = length === into.length ? into : into.subarray(at, at + length);
       return this.runSync(this.read(fd, part, pos));
@@ -239,6 +246,21 @@ export class FileSystem {
     }
     if (pos === null) file.pos = from + len;
     return len;
+  }
+
+  /** Writes in one step, without a generator, when nothing has to be done before; returns how many bytes, 0 when it is
+   *  not so simple. */
+  writeNow(inode: Inode, bytes: Bytes, pos: number): number {
+    if (this.vol.cache.fill === null || !isCached(inode) || inode.mayInline) return 0;
+    const { from, at, len } = bytes;
+    if (pos + len > maxFileSize(inode)) return 0;
+    if (pos + len <= inode.size && overwriteDirty(inode, from, at, pos, len)) return len;
+    return this.#driver.turnSync(writePath, inode, bytes, pos);
+  }
+
+  /** As data.write() inside the call, of `length` bytes of `from` from `at` on. */
+  writeSync(fd: number, from: Uint8Array, at: number, length: number, pos: number | null): number {
+    return this.data.writeSync(fd, from, at, length, pos);
   }
 
   /** All extents, as FIEMAP gives them. */
@@ -299,9 +321,17 @@ export class FileSystem {
   /** As view() inside the call; a range in one cached folio costs no device call. */
   viewSync(fd: number, pos: number, len: number, write: boolean): Lease {
     const file = this.#files.get(fd);
-    const { cached, inode } = file;
+    const { inode } = file;
     const { fill } = this.vol.cache;
-    if (cached && fill !== null && !write && pos >= 0 && len > 0 && pos + len <= inode.size) {
+    if (
+      file.cached &&
+      isCached(inode) &&
+      fill !== null &&
+      !write &&
+      pos >= 0 &&
+      len > 0 &&
+      pos + len <= inode.size
+    ) {
       const found = leaseCached(inode, pos, len);
       if (found !== null) return found;
     }
@@ -343,8 +373,15 @@ export class FileSystem {
     const { cache, mappingCalls, leases } = this.vol;
     return {
       mappingCalls,
+      mappings: this.vol.mappings,
       deviceReads: this.#driver.deviceReads,
       deviceReadBytes: this.#driver.deviceReadBytes,
+      deviceWrites: this.#driver.deviceWrites,
+      deviceWriteBytes: this.#driver.deviceWriteBytes,
+      deviceFlushes: this.#driver.deviceFlushes,
+      commits: this.vol.journal?.commits ?? 0,
+      dirtyBytes: cache.dirtyBlocks * cache.blockSize,
+      reserved: this.vol.reserved,
       reruns: this.#driver.reruns,
       evictions: cache.evictions,
       slots: cache.clock.count,
@@ -375,7 +412,7 @@ export class FileSystem {
   }
 
   *syncAll(): Flow<void> {
-    yield* commit();
+    yield* this.data.syncAll();
   }
 
   /** Open files and leases end with the mount. The device stays open: it is the caller's. */
@@ -383,16 +420,34 @@ export class FileSystem {
     this.#files.closeAll();
     if (this.vol.journal !== null && this.vol.journal.aborted === null) {
       yield* this.change.allClosed();
+      const error = yield* lastSync();
       yield* writeBack();
       yield* endWriting(this.vol);
+      this.#end();
+      if (error !== undefined) throw error;
+      return;
     }
+    this.#end();
+  }
+
+  #end(): void {
     this.vol.inodes.dropAll();
     this.#mounted = false;
   }
 }
 
+/** All data written, as far as the device can; what it cannot does not keep the mount from ending. */
+function* lastSync(): Flow<Ext4Error | undefined> {
+  return yield { op: 'writeback', ino: 0 };
+}
+
 function unmounted(): Ext4Error {
   return new Ext4Error('ENODEV', 'the file system is unmounted');
+}
+
+/** Whether data goes through folios: decided anew, since inline data may have moved out. */
+function isCached({ path }: Inode): boolean {
+  return path === 'iomap' || path === 'bufferhead';
 }
 
 function checkReadable(file: O.OpenFile): void {

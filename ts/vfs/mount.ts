@@ -27,6 +27,7 @@ import {
 } from '../ext4/recover.ts';
 import { Super } from '../ext4/super.ts';
 import { Ext4Volume } from '../ext4/volume.ts';
+import { writeBackAll } from '../ext4/writeback.ts';
 import { type Flow, step } from '../flow.ts';
 import { planFolios } from '../iomap/buffered.ts';
 import { planDirect } from '../iomap/direct.ts';
@@ -98,13 +99,16 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
   const memory = session.journal.state === 'memory' || session.journal.state === 'ignored';
   session.reason = names.length > 0 ? `unsupported: ${names.join(', ')}` : '';
   session.readOnly = ro || o.noload === true || memory || names.length > 0;
-  if (!session.readOnly) yield* beginWriting(session);
+  if (!session.readOnly) yield* beginWriting(session, o);
   return session;
 }
 
 /** The mount writes from here on; what a crash left half removed is removed first. */
-function* beginWriting({ driver, vol }: Session): Steps<void> {
-  driver.journal = yield* run(driver, startWriting(vol));
+function* beginWriting({ driver, vol }: Session, o: MountOptions): Steps<void> {
+  driver.background.journal = yield* run(driver, startWriting(vol));
+  vol.journal!.barrier = o.barrier ?? true;
+  if (o.commit !== undefined) vol.journal!.interval = (o.commit || 5) * 1000;
+  driver.background.writeBackFlow = (ino) => writeBackAll(vol, ino);
   yield* run(driver, recoverOrphans(vol));
 }
 
@@ -159,13 +163,15 @@ function newSession(
 ): Session {
   const cache = new Cache(kernels, sb.blockSize, sb.blocks, kernels.u8.length);
   const trace = new Trace();
-  const { dax = 'always', data = 'ordered', bufferedIomap = true } = o;
-  const { uid = 0, gid = 0, umask = 0o022, journalDevice } = o;
-  const options = { dax, data, bufferedIomap, journalDevice, uid, gid, umask };
+  const { dax = 'always', data = 'ordered', bufferedIomap = true, delalloc = true } = o;
+  const { uid = 0, gid = 0, umask = 0o022, journalDevice, noatime = false } = o;
+  const paths = { dax, data, bufferedIomap, delalloc, noatime };
+  const options = { ...paths, journalDevice, uid, gid, umask };
   const vol = new Ext4Volume(sb, cache, device, options, trace);
   vol.inodes = new Inodes(vol);
   const owner = (file: FileFolios) => vol.inodes.get(file.ino);
   const driver = new Driver(cache, device, {
+    frozen: vol.frozen,
     sync,
     forceMiss: o.forceMiss === true,
     trace,
@@ -180,7 +186,14 @@ function bareDriver(device: BlockDevice, sync: boolean): Driver {
   const none = { fill: null } as unknown as Cache;
   const plan = () => ({ folios: [], reads: [] });
   const planDirect = () => [];
-  return new Driver(none, device, { sync, forceMiss: true, trace: new Trace(), plan, planDirect });
+  return new Driver(none, device, {
+    frozen: new Set(),
+    sync,
+    forceMiss: true,
+    trace: new Trace(),
+    plan,
+    planDirect,
+  });
 }
 
 function checkSuperSum({ vol }: Session): void {

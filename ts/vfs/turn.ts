@@ -7,24 +7,19 @@ import type { BlockDevice, ReadRange } from '../block/device.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import type { Cache, Fill } from '../cache/cache.ts';
 import type { FileFolios, Folio } from '../cache/folio.ts';
-import { type FolioRange, missing } from '../cache/missing.ts';
+import { type FolioRange, type MissingKind, missing, type WaitKind } from '../cache/missing.ts';
 import type { Slot } from '../cache/slot.ts';
 import { Ext4Error } from '../errno.ts';
 import type { Flow, IoRequest, LogRequest, Request, StepRequest } from '../flow.ts';
 import { serve, serveSync } from '../flow.ts';
-import { checkpointFlow } from '../jbd2/checkpoint.ts';
-import { commitFlow } from '../jbd2/commit.ts';
-import type { Journal } from '../jbd2/journal.ts';
-import { writeErrno } from '../jbd2/start.ts';
 import type { Trace } from '../trace.ts';
+import { Background } from './background.ts';
+import { Locks } from './locks.ts';
 
 /** At most this many asynchronous turns hold pins at once; the others wait in line. */
 export const MAX_TURNS = 16;
 /** A turn that misses more often than this is a bug: each run brings in what the last one lacked. */
 const MAX_RUNS = 4096;
-
-/** What an aborted journal says of itself. */
-const EIO = 5;
 
 /** What a range of folios needs from the device; made by a step of the floor that knows mappings. */
 export interface FillPlan {
@@ -51,12 +46,13 @@ export class Driver implements Fill {
   readonly planDirect: DirectPlanner;
   deviceReads = 0;
   deviceReadBytes = 0;
+  deviceWrites = 0;
+  deviceWriteBytes = 0;
+  deviceFlushes = 0;
   reruns = 0;
-  /** Set on a read-write mount. */
-  journal: Journal | null = null;
-  /** Commits and checkpoints, one after another. */
-  #logWork: Promise<unknown> = Promise.resolve();
-  readonly #locks = new Locks();
+  /** Commits, checkpoints and writeback. */
+  readonly background: Background;
+  readonly #locks: Locks;
   #turns = 0;
   #running = 0;
   readonly #line: (() => void)[] = [];
@@ -68,6 +64,12 @@ export class Driver implements Fill {
     this.trace = o.trace;
     this.plan = o.plan;
     this.planDirect = o.planDirect;
+    this.#locks = new Locks(o.frozen);
+    this.background = new Background(
+      cache,
+      (flow) => this.#drive(flow),
+      (flow) => this.#driveAsync(flow, true),
+    );
     if (o.sync && !o.forceMiss) cache.fill = this;
   }
 
@@ -86,20 +88,32 @@ export class Driver implements Fill {
     while (!r.done) {
       const q: Request = r.value;
       if (q.op === 'step') r = flow.next(this.#stepSync(q));
-      else if (isLogRequest(q)) r = flow.next(this.#logSync(q.op));
-      else if (q.op === 'lock') r = flow.next();
+      else if (isLogRequest(q)) r = flow.next(this.background.logSync(q.op));
+      else if (q.op === 'writeback') r = flow.next(this.background.writeBackSync(q.ino));
+      else if (q.op === 'lock' || q.op === 'freeze') r = flow.next();
       else r = flow.next(this.#serveSync(q));
     }
     return r.value;
   }
 
-  #serveSync(q: IoRequest): undefined {
-    serveSync(q);
+  #serveSync(q: IoRequest): unknown {
     this.#count(q);
+    if (q.op !== 'writev' || !q.soft) return serveSync(q);
+    try {
+      return serveSync(q);
+    } catch (error) {
+      return softly(error);
+    }
   }
 
   #stepSync(q: StepRequest): unknown {
-    return this.turnSync(q.fn as (a: unknown, b: unknown, c: unknown) => unknown, q.a, q.b, q.c);
+    const fn = q.fn as (a: unknown, b: unknown, c: unknown) => unknown;
+    if (!q.soft) return this.turnSync(fn, q.a, q.b, q.c);
+    try {
+      return this.turnSync(fn, q.a, q.b, q.c);
+    } catch (error) {
+      return softly(error);
+    }
   }
 
   /** Runs one step on a synchronous mount. */
@@ -115,7 +129,7 @@ export class Driver implements Fill {
         this.#leave(turn, outer);
         return result;
       } catch (signal) {
-        this.journal?.undo();
+        this.background.journal?.undo();
         if (signal !== missing) {
           this.#leave(turn, outer);
           throw signal;
@@ -132,7 +146,7 @@ export class Driver implements Fill {
   }
 
   #supplySync(taken: Taken, turn: Turn): void {
-    if (taken.kind === 'commit' || taken.kind === 'space') this.#logSync(taken.kind);
+    if (isWait(taken.kind)) this.background.supplySync(taken.kind);
     this.#enter(turn);
     for (const pblk of taken.blocks) this.cache.hold(this.block(pblk));
     for (const range of taken.folios) this.folios(range);
@@ -209,15 +223,21 @@ export class Driver implements Fill {
     while (!r.done) {
       const q: Request = r.value;
       if (q.op === 'step') r = flow.next(await (inner ? this.#turn(q) : this.#step(q)));
-      else if (isLogRequest(q)) r = flow.next(await this.#log(q.op));
+      else if (isLogRequest(q)) r = flow.next(await this.background.log(q.op));
       else if (q.op === 'lock') r = flow.next(await this.#locks.take(q.inos, release));
-      else {
-        await serve(q);
-        this.#count(q);
-        r = flow.next();
-      }
+      else if (q.op === 'writeback') r = flow.next(await this.background.writeBack(q.ino));
+      else if (q.op === 'freeze') {
+        this.#locks.freeze(q.ino, release);
+        r = flow.next(await this.background.drained());
+      } else r = flow.next(await this.#serve(q));
     }
     return r.value;
+  }
+
+  async #serve(q: IoRequest): Promise<unknown> {
+    this.#count(q);
+    if (q.op !== 'writev' || !q.soft) return serve(q);
+    return serve(q).catch(softly);
   }
 
   async #step(q: StepRequest): Promise<unknown> {
@@ -231,7 +251,11 @@ export class Driver implements Fill {
     }
   }
 
-  async #turn(q: StepRequest): Promise<unknown> {
+  #turn(q: StepRequest): Promise<unknown> {
+    return q.soft ? this.#runTurn(q).catch(softly) : this.#runTurn(q);
+  }
+
+  async #runTurn(q: StepRequest): Promise<unknown> {
     const turn = this.#newTurn();
     const none = { id: 0, held: [] };
     const fn = q.fn as (a: unknown, b: unknown, c: unknown) => unknown;
@@ -243,7 +267,7 @@ export class Driver implements Fill {
         this.#leave(turn, none);
         return result;
       } catch (signal) {
-        this.journal?.undo();
+        this.background.journal?.undo();
         if (signal !== missing) {
           this.#leave(turn, none);
           throw signal;
@@ -260,7 +284,7 @@ export class Driver implements Fill {
   }
 
   async #supply(taken: Taken, turn: Turn): Promise<void> {
-    if (taken.kind === 'commit' || taken.kind === 'space') await this.#log(taken.kind);
+    if (isWait(taken.kind)) await this.background.supply(taken.kind);
     const fetched = await Promise.allSettled(taken.blocks.map((pblk) => this.#fetchBlock(pblk)));
     this.#enter(turn);
     for (const result of fetched) {
@@ -325,79 +349,6 @@ export class Driver implements Fill {
     await serve({ op: 'read', device: this.device, ranges: reads });
   }
 
-  // ---- the journal
-
-  /** Makes everything durable that handles have closed so far. An error aborts the journal. */
-  commitSync(): void {
-    this.#guardSync(() => this.#drive(commitFlow(this.journal!)));
-  }
-
-  /** Commits and writes home until the log is as empty as it can be. */
-  makeSpaceSync(): void {
-    this.commitSync();
-    this.#guardSync(() => this.#drive(checkpointFlow(this.journal!)));
-  }
-
-  /** As commitSync(); commits and checkpoints queue up behind each other. */
-  commit(): Promise<void> {
-    return this.#enqueue(() => this.#driveAsync(commitFlow(this.journal!), true));
-  }
-
-  async makeSpace(): Promise<void> {
-    await this.commit();
-    await this.#enqueue(() => this.#driveAsync(checkpointFlow(this.journal!), true));
-  }
-
-  #logSync(op: 'commit' | 'space'): void {
-    if (this.journal === null) return;
-    if (op === 'commit') this.commitSync();
-    else this.makeSpaceSync();
-  }
-
-  async #log(op: 'commit' | 'space'): Promise<void> {
-    if (this.journal !== null) await (op === 'commit' ? this.commit() : this.makeSpace());
-  }
-
-  #guardSync(work: () => unknown): void {
-    checkAborted(this.journal!);
-    try {
-      work();
-    } catch (error) {
-      const { area } = this.journal!;
-      this.#abort(error);
-      try {
-        if (area !== null) this.#drive(writeErrno(area, -EIO));
-      } catch {
-        // the device that failed the commit may fail this too: the mount is read-only all the same
-      }
-      throw error;
-    }
-  }
-
-  #enqueue(work: () => Promise<unknown>): Promise<void> {
-    const done = this.#logWork.then(async () => {
-      checkAborted(this.journal!);
-      try {
-        await work();
-      } catch (error) {
-        await this.#abandon(error);
-        throw error;
-      }
-    });
-    this.#logWork = done.catch(() => {});
-    return done;
-  }
-
-  async #abandon(error: unknown): Promise<void> {
-    const { area } = this.journal!;
-    this.#abort(error);
-    if (area !== null) await this.#driveAsync(writeErrno(area, -EIO), true).catch(() => {});
-  }
-
-  #abort(error: unknown): void {
-    this.journal!.abort(error instanceof Ext4Error ? error.code : 'EIO');
-  }
-
   // ---- both
 
   #newTurn(): Turn {
@@ -434,6 +385,12 @@ export class Driver implements Fill {
 
   #count(q: IoRequest): void {
     if (q.op === 'read') for (const { into } of q.ranges) this.#countRead(into.length);
+    else if (q.op === 'flush') this.deviceFlushes++;
+    else {
+      this.deviceWrites++;
+      const parts = q.op === 'write' ? [q.from] : q.parts;
+      for (const { length } of parts) this.deviceWriteBytes += length;
+    }
   }
 
   #countRead(bytes: number): void {
@@ -442,29 +399,9 @@ export class Driver implements Fill {
   }
 }
 
-/** The turns of inodes: first come, first served. */
-class Locks {
-  readonly #tails = new Map<number, Promise<void>>();
-
-  /** Waits for the turns of `inos`, lowest first, and adds what gives them back to `release`. */
-  async take(inos: number[], release: (() => void)[]): Promise<void> {
-    for (const ino of [...new Set(inos)].sort((a, b) => a - b)) {
-      const before = this.#tails.get(ino);
-      let free = () => {};
-      const mine = new Promise<void>((done) => {
-        free = done;
-      });
-      this.#tails.set(ino, mine);
-      release.push(() => {
-        if (this.#tails.get(ino) === mine) this.#tails.delete(ino);
-        free();
-      });
-      await before;
-    }
-  }
-}
-
 export interface DriverOptions {
+  /** Inodes that writeback leaves alone for now. */
+  frozen: Set<number>;
   sync: boolean;
   forceMiss: boolean;
   trace: Trace;
@@ -474,8 +411,14 @@ export interface DriverOptions {
 
 const ASYNC_ONLY = 'this mount is asynchronous: use the promise or callback form';
 
-function checkAborted(journal: Journal): void {
-  if (journal.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
+/** An error that a flow wants to see; a bug is thrown all the same. */
+function softly(error: unknown): Ext4Error {
+  if (error instanceof Ext4Error) return error;
+  throw error;
+}
+
+function isWait(kind: MissingKind): kind is WaitKind {
+  return kind === 'commit' || kind === 'space' || kind === 'writeback';
 }
 
 function isLogRequest(q: Request): q is LogRequest {

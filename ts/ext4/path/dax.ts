@@ -1,10 +1,16 @@
-// The DAX path: the whole device lies in one memory, so a read copies straight out of the image and a view is the
-// image itself. No cache, no readahead.
+// The DAX path: the whole device lies in one memory, so a read copies straight out of the image, a write into it, and a
+// view is the image itself. No cache, no readahead, no delayed blocks: data is there before a handle maps it.
 
 import type { ReadRequest } from '../../iomap/buffered.ts';
-import { clip, IOMAP_MAPPED, newIomap } from '../../iomap/iter.ts';
+import { clip, IOMAP_MAPPED, IOMAP_UNWRITTEN, newIomap } from '../../iomap/iter.ts';
+import type { Zeroed } from '../../iomap/write.ts';
+import { createKernels } from '../../wasm.ts';
+import { convertBlocks } from '../extentchange.ts';
 import type { Inode } from '../inode.ts';
 import { ext4Iomap } from '../iomap.ts';
+import { allocRun } from '../mapwrite.ts';
+import { touch } from '../namei.ts';
+import { setLargeFile, touchForWrite } from '../size.ts';
 import type { Ext4Volume } from '../volume.ts';
 
 /** The memory that holds the image. */
@@ -46,6 +52,82 @@ export function daxView(inode: Inode, from: number, len: number): Uint8Array[] |
     segments.push(new Uint8Array(image, start, stop - start));
   }
   return segments;
+}
+
+/** One step: copies bytes into the image, up to the end of a mapping; returns how many. Blocks come within its handle,
+ *  which stops when the data is there. Throws Missing; ENOSPC, EUCLEAN. */
+export function daxWrite(
+  inode: Inode,
+  from: Uint8Array,
+  at: number,
+  pos: number,
+  len: number,
+): number {
+  const { vol } = inode;
+  inode.at();
+  mapAt(inode, pos, pos + Math.min(len, STEP_BYTES));
+  if (map.type !== IOMAP_MAPPED || pos + map.len > inode.size) {
+    vol.journal!.start(64);
+    if (map.type !== IOMAP_MAPPED) fill(inode, pos);
+    if (pos + map.len > inode.size) inode.setSize(pos + map.len);
+    setLargeFile(inode, inode.size);
+    touch(inode, true);
+    put(vol, from.subarray(at, at + map.len), map.dpos);
+    vol.journal!.stop();
+  } else {
+    touchForWrite(inode);
+    put(vol, from.subarray(at, at + map.len), map.dpos);
+  }
+  return map.len;
+}
+
+/** Bytes that one step maps. */
+const STEP_BYTES = 1 << 20;
+
+function put(vol: Ext4Volume, bytes: Uint8Array, dpos: number): void {
+  const { memory, ptr, persist } = vol.device.direct!;
+  new Uint8Array(memory.buffer, ptr + dpos, bytes.length).set(bytes);
+  persist?.call(vol.device.direct, dpos, bytes.length);
+}
+
+/** The hole or unwritten range of the mapping gets written blocks, zeroed where the write will not reach. The mapping
+ *  is then as long as they are. Needs a handle. */
+function fill(inode: Inode, pos: number): void {
+  const { vol } = inode;
+  const { blockSize } = vol.sb;
+  const lblk = Math.floor(pos / blockSize);
+  const want = Math.ceil((pos + map.len) / blockSize) - lblk;
+  let dpos = map.dpos - (pos % blockSize);
+  let count = want;
+  if (map.type === IOMAP_UNWRITTEN) count = convertBlocks(inode, lblk, want, true);
+  else {
+    const run = allocRun(inode, lblk, want, false);
+    dpos = run.pblk * blockSize;
+    count = run.count;
+  }
+  const end = Math.min(pos + map.len, (lblk + count) * blockSize);
+  const head = pos - lblk * blockSize;
+  const tail = (lblk + count) * blockSize - end;
+  if (head > 0) zeroImage(vol, dpos, head);
+  if (tail > 0) zeroImage(vol, dpos + count * blockSize - tail, tail);
+  map.dpos = dpos + head;
+  map.len = end - pos;
+  inode.dataTid = vol.journal!.tid;
+}
+
+function zeroImage(vol: Ext4Volume, dpos: number, len: number): void {
+  const { memory, ptr, persist } = vol.device.direct!;
+  vol.directKernels ??= createKernels(memory);
+  vol.directKernels.exports.zero(ptr + dpos, len);
+  persist?.call(vol.device.direct, dpos, len);
+}
+
+/** Zeroes bytes of one block in the image; holes and unwritten blocks are zero already. Throws Missing. */
+export function zeroDax(inode: Inode, pos: number, len: number): Zeroed {
+  mapAt(inode, pos, pos + len);
+  if (map.type !== IOMAP_MAPPED) return { didZero: false, zeroWritten: false };
+  zeroImage(inode.vol, map.dpos, map.len);
+  return { didZero: true, zeroWritten: false };
 }
 
 /** The mapping at `pos`, cut to [pos, end). */

@@ -1,0 +1,135 @@
+// Work that turns wait for: commits and checkpoints, and writeback of file data. One of each kind runs at a time, later
+// askers queue up. Ranks: writeback may wait for a commit, never the other way round. A failed commit aborts the
+// journal; failed writeback is the file's error, told at its next fsync.
+
+import type { Cache } from '../cache/cache.ts';
+import type { WaitKind } from '../cache/missing.ts';
+import { Ext4Error } from '../errno.ts';
+import type { Flow } from '../flow.ts';
+import { checkpointFlow } from '../jbd2/checkpoint.ts';
+import { commitFlow } from '../jbd2/commit.ts';
+import type { Journal } from '../jbd2/journal.ts';
+import { writeErrno } from '../jbd2/start.ts';
+
+/** What an aborted journal says of itself. */
+const EIO = 5;
+
+type Drive = <T>(flow: Flow<T>) => T;
+type DriveAsync = <T>(flow: Flow<T>) => Promise<T>;
+/** Writes back one file, or with 0 all of them, and comes back with the first error. */
+export type WriteBack = (ino: number) => Flow<Ext4Error | undefined>;
+
+export class Background {
+  /** Set on a read-write mount. */
+  journal: Journal | null = null;
+  writeBackFlow: WriteBack | null = null;
+  readonly #drive: Drive;
+  readonly #driveAsync: DriveAsync;
+  #logWork: Promise<unknown> = Promise.resolve();
+  #dataWork: Promise<unknown> = Promise.resolve();
+  readonly #cache: Cache;
+
+  constructor(cache: Cache, drive: Drive, driveAsync: DriveAsync) {
+    this.#cache = cache;
+    this.#drive = drive;
+    this.#driveAsync = driveAsync;
+  }
+
+  // ---- synchronous
+
+  logSync(op: 'commit' | 'space'): void {
+    if (this.journal === null) return;
+    this.#guardSync(() => this.#drive(commitFlow(this.journal!)));
+    if (op === 'space') this.#guardSync(() => this.#drive(checkpointFlow(this.journal!)));
+  }
+
+  writeBackSync(ino: number): Ext4Error | undefined {
+    return this.writeBackFlow === null ? undefined : this.#drive(this.writeBackFlow(ino));
+  }
+
+  supplySync(kind: WaitKind): void {
+    if (kind !== 'writeback') return this.logSync(kind);
+    const before = this.#cache.cleaned;
+    this.writeBackSync(0);
+    this.#checkProgress(before);
+  }
+
+  /** A step that asks for memory again and again must end. */
+  #checkProgress(before: number): void {
+    if (this.#cache.cleaned > before) return;
+    throw new Ext4Error('ENOMEM', 'all of the cache is pinned or dirty');
+  }
+
+  #guardSync(work: () => unknown): void {
+    checkAborted(this.journal!);
+    try {
+      work();
+    } catch (error) {
+      const { area } = this.journal!;
+      this.#abort(error);
+      try {
+        if (area !== null) this.#drive(writeErrno(area, -EIO));
+      } catch {
+        // the device that failed the commit may fail this too: the mount is read-only all the same
+      }
+      throw error;
+    }
+  }
+
+  // ---- asynchronous
+
+  async log(op: 'commit' | 'space'): Promise<void> {
+    if (this.journal === null) return;
+    await this.#enqueueLog(() => this.#driveAsync(commitFlow(this.journal!)));
+    if (op === 'space')
+      await this.#enqueueLog(() => this.#driveAsync(checkpointFlow(this.journal!)));
+  }
+
+  writeBack(ino: number): Promise<Ext4Error | undefined> {
+    const flow = this.writeBackFlow;
+    if (flow === null) return Promise.resolve(undefined);
+    const done = this.#dataWork.then(() => this.#driveAsync(flow(ino)));
+    this.#dataWork = done.catch(() => {});
+    return done;
+  }
+
+  /** Settles when no writeback that runs now, or is in line, is left. */
+  async drained(): Promise<void> {
+    await this.#dataWork;
+  }
+
+  async supply(kind: WaitKind): Promise<void> {
+    if (kind !== 'writeback') return this.log(kind);
+    const before = this.#cache.cleaned;
+    await this.writeBack(0);
+    this.#checkProgress(before);
+  }
+
+  #enqueueLog(work: () => Promise<unknown>): Promise<void> {
+    const done = this.#logWork.then(async () => {
+      checkAborted(this.journal!);
+      try {
+        await work();
+      } catch (error) {
+        await this.#abandon(error);
+        throw error;
+      }
+    });
+    this.#logWork = done.catch(() => {});
+    return done;
+  }
+
+  async #abandon(error: unknown): Promise<void> {
+    const { area } = this.journal!;
+    this.#abort(error);
+    if (area !== null) await this.#driveAsync(writeErrno(area, -EIO)).catch(() => {});
+  }
+
+  #abort(error: unknown): void {
+    this.journal!.abort(error instanceof Ext4Error ? error.code : 'EIO');
+  }
+}
+
+function checkAborted(journal: Journal): void {
+  if (journal.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
+}
