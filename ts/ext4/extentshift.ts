@@ -32,6 +32,14 @@ const SHIFT_CREDITS = F.EXT4_EXT_MAX_DEPTH + 2;
 /** No cursor: all are moved. */
 const DONE = -1;
 
+/** EFBIG when the file's last extent would move past the last block. Throws Missing. */
+export function checkShift(inode: Inode, { delta }: Shift): void {
+  const leaf = findPath(inode, MAX_LBLK).at(-1) as Level;
+  const node = nodePtr(inode, leaf);
+  if (leaf.at < 0 || endOf(extentAt(inode, node, leaf.at)) + delta <= MAX_LBLK) return;
+  throw new Ext4Error('EFBIG', 'blocks move past the last one');
+}
+
 /** The cursor to begin with. */
 export function startShift({ from, delta }: Shift): number {
   return delta < 0 ? from : MAX_LBLK;

@@ -85,10 +85,11 @@ export function newNode(inode: Inode, goal: number, kind: number): Buffer {
   return buffer;
 }
 
-/** The mapping of an inode changed, or is about to: what was looked up last is forgotten, also when the
- *  step is undone. */
+/** The mapping of an inode changed, or is about to: what was looked up last is forgotten, also when the step is undone.
+ *  Its data is durable with this transaction. */
 export function mappingChanged(inode: Inode): void {
   inode.memo.len = 0;
+  inode.dataTid = inode.vol.journal!.tid;
   inode.vol.journal!.onUndo(forgetMemo, inode, undefined);
 }
 
