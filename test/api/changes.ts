@@ -3,19 +3,21 @@
 // files.
 
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import type nodefs from 'node:fs';
 import { type Random, random } from '../fuzz/random.ts';
-import { attempt, attemptAsync, attemptCallback, type Outcome } from './outcome.ts';
+import { attempt, attemptAsync, attemptCallback, type Outcome, plain } from './outcome.ts';
 
 export type AnyFs = Record<string, (...args: unknown[]) => unknown> & {
   promises: Record<string, (...args: unknown[]) => Promise<unknown>>;
 };
-/** A call; an argument `{ fd: n }` stands for the nth open descriptor, a path starts with '/'. */
+/** A call; an argument `{ fd: n }` stands for the nth open descriptor, `{ room: n }` for a buffer of n bytes to read
+ *  into, a path starts with '/'. */
 export type Call = [name: string, ...args: unknown[]];
 
 const NAMES = ['a', 'b', 'c', 'd', 'ünï', `${'n'.repeat(255)}`];
 const TAILS = ['', '', '', '', '', '', '/', '/.', '/..'];
-const FLAGS = ['r', 'r+', 'w', 'wx', 'w+', 'a', 'ax', 'a+'];
+export const FLAGS = ['r', 'r+', 'w', 'wx', 'w+', 'a', 'ax', 'a+'];
 const TARGETS = ['a', 'b', 'a/../b', 'a/c', 'nowhere', './a', 'x'.repeat(200), ''];
 
 /** Calls at random, none of which leaves the root by '..'. Times are such that a double holds them to
@@ -26,7 +28,7 @@ export function* calls(seed: number, count: number): Generator<Call> {
   for (let i = 0; i < count; i++) yield r.pick(makers)(r);
 }
 
-function path(r: Random): string {
+export function path(r: Random): string {
   const names = Array.from({ length: 1 + r.int(3) }, () => r.pick(NAMES));
   const long = r.chance(0.01) ? 'y' : '';
   return `/${names.join('/')}${long}${r.pick(TAILS)}`;
@@ -36,7 +38,7 @@ const mode = (r: Random): number => r.int(0o10000);
 const id = (r: Random): number => r.pick([0, 1, 1000, 65536, 70000]);
 const time = (r: Random): unknown =>
   r.pick([0, 1.5, 1_700_000_000.25, '5.125', new Date(1_600_000_000_000), 4_294_967_296, '-2.5']);
-const fd = (r: Random) => ({ fd: r.int(6) });
+export const fd = (r: Random) => ({ fd: r.int(6) });
 
 const MAKERS: Record<string, (r: Random) => Call> = {
   mkdir: (r) => ['mkdir', path(r), ...(r.chance(0.3) ? [mode(r)] : [])],
@@ -95,6 +97,10 @@ export class Player {
     if (index !== undefined && index >= this.#fds.length) return { value: 'no such file open' };
     const args = given.map((arg) => this.#real(arg));
     const outcome = await this.#call(name, args);
+    const room = (given[1] as { room?: number })?.room;
+    // The synchronous form gives no buffer back.
+    if (room !== undefined && 'value' in outcome)
+      return { value: plain([outcome.value, args[1]], '') };
     if (name === 'open' && 'value' in outcome) {
       this.#fds.push([outcome.value].flat().at(-1) as number);
       return { value: 'opened' };
@@ -109,7 +115,8 @@ export class Player {
 
   #real(arg: unknown): unknown {
     if (typeof arg === 'string' && arg.startsWith('/')) return this.#root + arg;
-    const index = (arg as { fd?: number })?.fd;
+    const { fd: index, room } = (arg ?? {}) as { fd?: number; room?: number };
+    if (room !== undefined) return Buffer.alloc(room, 0x2e);
     return index === undefined ? arg : this.#fds[index];
   }
 
@@ -134,6 +141,17 @@ export function lines(fs: typeof nodefs, root: string, below = ''): string[] {
     const target = s.isSymbolicLink() ? ` -> ${fs.readlinkSync(root + at)}` : '';
     const line = `${at} ${s.mode.toString(8)} ${s.uid}:${s.gid} ${s.nlink} ${size}${target}`;
     return [line, ...(s.isDirectory() ? lines(fs, root, at) : [])];
+  });
+}
+
+/** A hash of what each regular file holds. */
+export function contents(fs: typeof nodefs, root: string, paths: string[]): string[] {
+  const files = paths.filter((path) => fs.lstatSync(root + path).isFile());
+  return files.map((path) => {
+    const hash = createHash('sha256')
+      .update(fs.readFileSync(root + path))
+      .digest('hex');
+    return `${path} ${hash}`;
   });
 }
 

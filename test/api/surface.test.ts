@@ -213,8 +213,9 @@ need.describe('a mount', [need.tool('mke2fs')], () => {
 
 describe('the entry point', () => {
   test('gives what API.md names and nothing by the way', () => {
-    const names = words(`Ext4 Ext4Error mount mountSync parseMountOptions partition partitionSync
-      partitions partitionsSync`);
+    const names =
+      words(`Ext4 Ext4Error fsck fsckSync mkfs mkfsSync mount mountSync parseMountOptions
+      partition partitionSync partitions partitionsSync`);
     expect(Object.keys(index).sort()).toEqual(names);
   });
 });

@@ -2,7 +2,6 @@
 // that are synchronous. It has the file for itself unless its mode says otherwise.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
-import { dataOf, writeSync } from './data.ts';
 import { domError, toDomError } from './domerrors.ts';
 import { sourceBytes } from './writable.ts';
 
@@ -46,14 +45,14 @@ export class FileSystemSyncAccessHandle {
     this.#checkWritable();
     const from = sourceBytes(buffer);
     return this.#at(options, (pos) =>
-      from.length === 0 ? 0 : writeSync(this.#vfs, this.#fd, from, 0, from.length, pos),
+      from.length === 0 ? 0 : this.#vfs.writeSync(this.#fd, from, 0, from.length, pos),
     );
   }
 
   truncate(newSize: number): void {
     this.#checkWritable();
     const size = whole(newSize);
-    this.#run(() => this.#vfs.runSync(dataOf(this.#vfs).truncate(this.#fd, size)));
+    this.#run(() => this.#vfs.runSync(this.#vfs.data.truncate(this.#fd, size)));
     this.#pos = Math.min(this.#pos, size);
   }
 
@@ -64,7 +63,7 @@ export class FileSystemSyncAccessHandle {
   /** All that was written is durable afterwards. */
   flush(): void {
     if (this.mode === 'read-only') return;
-    this.#run(() => this.#vfs.runSync(dataOf(this.#vfs).fsync(this.#fd, true)));
+    this.#run(() => this.#vfs.runSync(this.#vfs.data.fsync(this.#fd, true)));
   }
 
   /** A second call does nothing. */

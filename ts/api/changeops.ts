@@ -7,7 +7,6 @@ import type { Time } from '../ext4/stat.ts';
 import type { Flow } from '../flow.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
-import { dataOf } from './data.ts';
 import { type Path, toPath } from './paths.ts';
 import { change, type Refused } from './refusal.ts';
 import { checkFd, checkId, checkInteger, checkMode, checkTime } from './validate.ts';
@@ -110,7 +109,7 @@ export const ftruncate: Operation = {
   arity: 2,
   begin({ vfs }: Call, fd: unknown, len?: unknown) {
     const size = checkLength(len);
-    return ask(dataOf(vfs).truncate(checkFd(fd), size), 'ftruncate');
+    return ask(vfs.data.truncate(checkFd(fd), size), 'ftruncate');
   },
 };
 
@@ -132,7 +131,7 @@ function checkLength(len: unknown): number {
 function* truncateWork(vfs: FileSystem, at: Path, len: unknown): Work<void> {
   const fd = yield* ask(vfs.open(at.given, constants.O_RDWR, 0o666), 'open', at.text);
   try {
-    yield* ask(dataOf(vfs).truncate(fd, checkLength(len)), 'ftruncate');
+    yield* ask(vfs.data.truncate(fd, checkLength(len)), 'ftruncate');
   } finally {
     yield* ask(vfs.close(fd), 'close');
   }

@@ -4,7 +4,6 @@
 import { Ext4Error } from '../errno.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
-import { dataOf } from './data.ts';
 import { type Path, toPath } from './paths.ts';
 import { checkInteger } from './validate.ts';
 import { ask, type Call, nameError, type Operation, type Work } from './work.ts';
@@ -70,7 +69,7 @@ class Copy {
 
   *#fill(source: number, target: number, { mode, size, bits }: Filling): Work<void> {
     try {
-      yield* this.ask(dataOf(this.#vfs).truncate(target, 0));
+      yield* this.ask(this.#vfs.data.truncate(target, 0));
       yield* this.ask(this.#vfs.change.setAttributes(this.#ino(target), { mode }));
       if ((bits & COPYFILE_FICLONE_FORCE) !== 0) throw this.#noClone();
       yield* this.#data(source, target, size);
@@ -102,7 +101,7 @@ class Copy {
       if (data < size) yield* this.#range(source, target, data, Math.min(end, size));
     }
     const { size: now } = yield* this.ask(this.#vfs.fstat(target));
-    if (now < size) yield* this.ask(dataOf(this.#vfs).truncate(target, size));
+    if (now < size) yield* this.ask(this.#vfs.data.truncate(target, size));
   }
 
   *#nextData(source: number, pos: number, size: number): Work<number> {
@@ -118,7 +117,7 @@ class Copy {
   *#range(source: number, target: number, from: number, end: number): Work<void> {
     for (let pos = from; pos < end; ) {
       const len = Math.min(CHUNK, end - pos);
-      const count = yield* this.ask(dataOf(this.#vfs).copyRange(source, pos, target, pos, len));
+      const count = yield* this.ask(this.#vfs.data.copyRange(source, pos, target, pos, len));
       if (count === 0) return;
       pos += count;
     }

@@ -4,7 +4,6 @@
 import { Ext4Error } from '../errno.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants, openFlags } from './constants.ts';
-import { dataOf } from './data.ts';
 import { decodeContents, type EncodingOptions, readOptions } from './encoding.ts';
 import { fileTooLarge, invalidValue } from './invalid.ts';
 import { toPath } from './paths.ts';
@@ -56,7 +55,7 @@ function syncing(syscall: 'fsync' | 'fdatasync'): Operation {
   return {
     arity: 1,
     begin({ vfs }: Call, fd: unknown) {
-      return ask(dataOf(vfs).fsync(checkFd(fd), syscall === 'fdatasync'), syscall);
+      return ask(vfs.data.fsync(checkFd(fd), syscall === 'fdatasync'), syscall);
     },
   };
 }

@@ -4,7 +4,6 @@
 
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { openFlags } from './constants.ts';
-import { writeSync } from './data.ts';
 import { planRead } from './fileops.ts';
 import { mayBeMissing, type StatOptions } from './inspectops.ts';
 import { View } from './lease.ts';
@@ -63,7 +62,7 @@ export function makeWriteSync(vfs: FileSystem): AnySync {
       offset + len <= buffer.length
     ) {
       try {
-        return writeSync(vfs, fd, buffer, offset, len, pos);
+        return vfs.writeSync(fd, buffer, offset, len, pos);
       } catch (error) {
         throw nameError(error, WRITE);
       }
@@ -77,7 +76,7 @@ function writeSlowly(vfs: FileSystem, fd: unknown, buffer: unknown, ...rest: unk
   const file = checkFd(fd);
   const { from, pos } = planWrite(buffer, ...rest);
   try {
-    return writeSync(vfs, file, from, 0, from.length, pos);
+    return vfs.writeSync(file, from, 0, from.length, pos);
   } catch (error) {
     throw nameError(error, WRITE);
   }

@@ -4,7 +4,6 @@
 import type { Ext4Error } from '../errno.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { openFlags } from './constants.ts';
-import { dataOf } from './data.ts';
 import { type EncodingOptions, encodeText, readOptions } from './encoding.ts';
 import { invalidType } from './invalid.ts';
 import { type Path, toPath } from './paths.ts';
@@ -102,7 +101,7 @@ function* intoFile(vfs: FileSystem, fd: number, w: Writing): Work<void> {
   checkAbort(w.signal);
   if (w.source instanceof Uint8Array) yield* writeAll(vfs, fd, w.source, w.signal);
   else yield* writePieces(vfs, fd, w.source, w.signal);
-  if (w.flush) yield* ask(dataOf(vfs).fsync(fd, false), 'fsync');
+  if (w.flush) yield* ask(vfs.data.fsync(fd, false), 'fsync');
 }
 
 /** Empty data is written without a look at how the file was opened. */
@@ -116,7 +115,7 @@ function* writeAll(
   for (let done = 0; done < bytes.length; ) {
     checkAbort(signal);
     const part = bytes.length - done > most ? bytes.subarray(done, done + most) : rest(bytes, done);
-    done += yield* ask(dataOf(vfs).write(fd, part, null), 'write');
+    done += yield* ask(vfs.data.write(fd, part, null), 'write');
   }
 }
 

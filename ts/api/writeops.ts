@@ -1,8 +1,8 @@
 // Operations that put bytes into open files, and what belongs to them: write, writev, the fallocate family and
 // copyRange. Arguments are checked in Node's order; whether a file may be written is the core's to say.
 
+import type { FallocateMode } from '../ext4/fallocate.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
-import { dataOf, type FallocateMode } from './data.ts';
 import { encodeText, isEncoding } from './encoding.ts';
 import { invalidType, invalidValue } from './invalid.ts';
 import { bytesOf } from './platform.ts';
@@ -66,7 +66,7 @@ export const write: Operation = {
 
 /** `buffer` is what the asynchronous forms give back beside the count. */
 function* writeWork(vfs: FileSystem, fd: number, { from, pos }: WritePlan, buffer: unknown) {
-  const bytesWritten = yield* ask(dataOf(vfs).write(fd, from, pos), 'write');
+  const bytesWritten = yield* ask(vfs.data.write(fd, from, pos), 'write');
   return buffer === null ? bytesWritten : { bytesWritten, buffer };
 }
 
@@ -88,7 +88,7 @@ interface How {
 /** Without buffers Node does not even look at the descriptor. */
 function* writevWork(vfs: FileSystem, fd: number, buffers: ArrayBufferView[], how: How) {
   const parts = buffers.map((view) => bytesOf(view));
-  const flow = dataOf(vfs).writev(fd, parts, how.pos);
+  const flow = vfs.data.writev(fd, parts, how.pos);
   const bytesWritten = parts.length === 0 ? 0 : yield* ask(flow, 'write');
   return how.plain ? bytesWritten : { bytesWritten, buffers };
 }
@@ -102,7 +102,7 @@ function changingRange(mode: FallocateMode, arity: 3 | 4): Operation {
       const from = checkBytes(pos, 'pos');
       const count = checkBytes(len, 'len');
       const keepSize = arity === 4 ? checkKeepSize(options) : mode === 'punch';
-      return ask(dataOf(vfs).fallocate(fd, mode, from, count, keepSize), 'fallocate');
+      return ask(vfs.data.fallocate(fd, mode, from, count, keepSize), 'fallocate');
     },
   };
 }
@@ -133,7 +133,7 @@ export const copyRange: Operation = {
     const source = fdOf(fdIn, 'fdIn');
     const target = fdOf(fdOut, 'fdOut');
     const [from, to] = [checkBytes(posIn, 'posIn'), checkBytes(posOut, 'posOut')];
-    const flow = dataOf(vfs).copyRange(source, from, target, to, checkBytes(len, 'len'));
+    const flow = vfs.data.copyRange(source, from, target, to, checkBytes(len, 'len'));
     return ask(flow, 'copy_file_range');
   },
 };

@@ -28,6 +28,8 @@ export interface TarEntry {
   /** Bytes of the file when read back; 0 for everything but `file`. */
   size: number;
   mtime: TarTime;
+  /** Only where an archive that is read has it. */
+  atime?: TarTime;
   /** Where a symlink or a hard link points. */
   link?: Uint8Array;
   devmajor?: number;

@@ -1,0 +1,133 @@
+// Goal: file data that calls of a mount write is what the kernel would have written: same results, same errors to the
+// letter, same contents, and the image is sound. Method: as in changes.test.ts, with calls that change data: a random
+// sequence (the seed is in the test's name) by node:fs on the kernel's mount of one copy of an image, by a mount on the
+// other; at the end both trees, and the kernel's view of ours.
+
+import { execFileSync } from 'node:child_process';
+import nodefs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { BlockDevice } from '../../ts/block/device.ts';
+import { openFile } from '../../ts/block/node.ts';
+import { type Ext4, mount, mountSync } from '../../ts/index.ts';
+import { DEEP, need, which } from '../need.ts';
+import { contents, lines, onKernel, Player, pathsOf } from './changes.ts';
+import { dataCalls } from './datacalls.ts';
+import { asyncOnly } from './fixture.ts';
+
+const NEEDS = [need.root(), need.loop(), need.tool('mke2fs', 'e2fsck', 'mount', 'umount')];
+const STEPS = DEEP ? 20_000 : 1000;
+const SEED = Number(process.env.SEED) || Math.floor(Math.random() * 2 ** 31);
+
+interface Way {
+  name: string;
+  form: 'sync' | 'promise' | 'callback';
+  mkfs: string[];
+  open(device: BlockDevice): Promise<Ext4> | Ext4;
+}
+
+const WAYS: Way[] = [
+  { name: 'sync', form: 'sync', mkfs: [], open: (d) => mountSync(d) },
+  {
+    name: 'sync, missing, 1k',
+    form: 'sync',
+    mkfs: ['-b', '1024'],
+    open: (d) => mountSync(d, { forceMiss: true, cacheBytes: 8 << 20 }),
+  },
+  {
+    name: 'sync, bufferhead',
+    form: 'sync',
+    mkfs: [],
+    open: (d) => mountSync(d, { bufferedIomap: false }),
+  },
+  {
+    name: 'sync, journalled',
+    form: 'sync',
+    mkfs: [],
+    open: (d) => mountSync(d, { data: 'journal' }),
+  },
+  { name: 'promise', form: 'promise', mkfs: ['-b', '2048'], open: (d) => mount(asyncOnly(d)) },
+  {
+    name: 'callback, inline',
+    form: 'callback',
+    mkfs: ['-O', 'inline_data'],
+    open: (d) => mount(asyncOnly(d), { forceMiss: true }),
+  },
+  { name: 'ext2', form: 'sync', mkfs: ['-t', 'ext2'], open: (d) => mountSync(d) },
+];
+
+need.describe('data written by a mount and by the kernel', NEEDS, () => {
+  let dir: string;
+  beforeAll(() => {
+    dir = nodefs.mkdtempSync(join(tmpdir(), 'ext4-data-'));
+    nodefs.mkdirSync(join(dir, 'kernel'));
+  });
+  afterAll(() => nodefs.rmSync(dir, { recursive: true, force: true }));
+
+  describe.each(WAYS)('$name', (way) => {
+    test(`is alike, seed ${SEED}`, { timeout: 180_000 }, async () => {
+      const theirs = join(dir, 'theirs');
+      const ours = join(dir, way.name);
+      const root = join(dir, 'kernel');
+      const type = way.mkfs.includes('-t') ? [] : ['-t', 'ext4'];
+      nodefs.rmSync(theirs, { force: true });
+      execFileSync(which('mke2fs'), ['-q', '-F', ...type, ...way.mkfs, theirs, '96M']);
+      nodefs.copyFileSync(theirs, ours);
+      const device = openFile(ours);
+      const fs = await way.open(device);
+      execFileSync(which('mount'), ['-o', 'loop,noatime', theirs, root]);
+      const expected = { tree: [''], data: [''] };
+      try {
+        await playBoth(way, fs, root);
+        Object.assign(expected, look(nodefs, root));
+      } finally {
+        execFileSync(which('umount'), [root]);
+      }
+      if (fs.counters().openFiles === 0 && way.form === 'sync')
+        expect(look(fs as unknown as typeof nodefs, '')).toEqual(expected);
+      await fs.unmount();
+      await device.close();
+      checkImage(ours);
+      onKernel(ours, root, () => expect(look(nodefs, root)).toEqual(expected));
+    });
+  });
+});
+
+function look(fs: typeof nodefs, root: string): { tree: string[]; data: string[] } {
+  const tree = lines(fs, root);
+  return { tree, data: contents(fs, root, pathsOf(tree)) };
+}
+
+async function playBoth(way: Way, fs: Ext4, root: string): Promise<void> {
+  const mine = new Player(fs, '', way.form);
+  const kernel = new Player(nodefs, root, way.form);
+  const faults: unknown[] = [];
+  let done = 0;
+  try {
+    for (const call of dataCalls(SEED, STEPS)) {
+      const outcome = await mine.play(call);
+      const expected = await kernel.play(call);
+      if ('value' in outcome) done++;
+      if (isDeepStrictEqual(outcome, expected)) continue;
+      faults.push({ step: call, outcome, expected });
+      // Errors that differ leave the trees alike; anything else ends it.
+      if ('value' in outcome || 'value' in expected || faults.length === 20) break;
+    }
+    expect(faults).toEqual([]);
+    expect(done).toBeGreaterThan(STEPS / 2);
+  } finally {
+    await mine.closeAll();
+    await kernel.closeAll();
+  }
+}
+
+function checkImage(image: string): void {
+  try {
+    execFileSync(which('e2fsck'), ['-fn', image], { stdio: 'pipe', encoding: 'utf8' });
+  } catch (error) {
+    const { stdout } = error as { stdout: string };
+    expect.unreachable(stdout);
+  }
+}
