@@ -147,7 +147,7 @@ export class DataOps {
   *#flushInode(inode: Inode, dataOnly: boolean): Flow<void> {
     const { journal } = this.#vol;
     if (this.#vol.dirtyInodes.has(inode)) yield { op: 'writeback', ino: inode.ino };
-    if (journal!.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
+    this.#checkLive();
     const commits = journal!.commits;
     if (!dataOnly || inode.dataTid > journal!.durableTid) yield* commit();
     if (journal!.commits > commits) this.#vol.dataWritten = false;
@@ -159,7 +159,8 @@ export class DataOps {
   /** Data and metadata of all files are durable. */
   *syncAll(): Flow<void> {
     const vol = this.#vol;
-    if (vol.journal === null || vol.journal.aborted !== null) return;
+    if (vol.journal === null) return;
+    this.#checkLive();
     yield* writeBackFile(0);
     const busy = [...vol.dirtyInodes]
       .filter(({ ino }) => vol.frozen.has(ino))
@@ -217,6 +218,11 @@ export class DataOps {
     if (posIn === null) source.pos = from + done;
     if (posOut === null) target.pos = to + done;
     return done;
+  }
+
+  #checkLive(): void {
+    if (this.#vol.journal!.aborted !== null)
+      throw new Ext4Error('EROFS', 'the journal has aborted');
   }
 
   #check(): void {

@@ -5,10 +5,9 @@ import * as F from '../../assembly/format/ext4.ts';
 import type { BlockDevice } from '../block/device.ts';
 import { Ext4Error } from '../errno.ts';
 import type { DataPath } from '../ext4/datapath.ts';
-import { describeGroup, describeInode, describeSuper } from '../ext4/describe.ts';
+import { describeInode, describeSuper } from '../ext4/describe.ts';
 import { type DirCursor, type DirEntry, readEntries } from '../ext4/dir.ts';
 import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
-import { ext4Iomap } from '../ext4/iomap.ts';
 import { endWriting } from '../ext4/lifecycle.ts';
 import { overwriteDirty } from '../ext4/path/cached.ts';
 import { readPath } from '../ext4/path/read.ts';
@@ -20,13 +19,13 @@ import type { Ext4Volume } from '../ext4/volume.ts';
 import { getXattr, listXattrs } from '../ext4/xattr.ts';
 import { type Flow, step, writeBack } from '../flow.ts';
 import { bufferedRead, copyCached, type ReadRequest } from '../iomap/buffered.ts';
-import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
 import type { Trace } from '../trace.ts';
 import { Changes } from './change.ts';
 import { inodeForOpen } from './create.ts';
 import { DataOps } from './data.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
+import { blockStep, dumpGroup, type ExtentRecord, extentsOf, seekFrom } from './inspect.ts';
 import { type Lease, lease, leaseCached, leaseDirect } from './lease.ts';
 import { mountSession, mountSessionSync, type Session } from './mount.ts';
 import { joinPath, type Path } from './names.ts';
@@ -34,17 +33,10 @@ import type { MountOptions } from './options.ts';
 import { walk, walkKnown } from './path.ts';
 import type { Driver } from './turn.ts';
 
+export type { ExtentRecord } from './inspect.ts';
+
 /** A path, or an open descriptor. */
 export type Target = Path | number;
-
-export interface ExtentRecord {
-  lblk: number;
-  pblk: number;
-  /** Blocks. */
-  count: number;
-  /** FIEMAP_EXTENT_*. */
-  flags: number;
-}
 
 export async function mountVfs(device: BlockDevice, o: MountOptions = {}): Promise<FileSystem> {
   return new FileSystem(await mountSession(device, o), o);
@@ -265,45 +257,15 @@ export class FileSystem {
 
   /** All extents, as FIEMAP gives them. */
   *extents(fd: number): Flow<ExtentRecord[]> {
-    const { inode } = this.#files.get(fd);
-    const { blockSize } = this.vol.sb;
-    const end = maxPos(inode);
-    const found: ExtentRecord[] = [];
-    for (let pos = 0; pos < end; ) {
-      const batch = yield* step(fiemapStep, inode, pos, end);
-      for (const e of batch.extents) {
-        found.push({
-          lblk: e.pos / blockSize,
-          pblk: e.dpos / blockSize,
-          count: Math.ceil(e.len / blockSize),
-          flags: e.flags,
-        });
-      }
-      pos = batch.next;
-    }
-    const last = found.at(-1);
-    if (last) last.flags |= FIEMAP_EXTENT_LAST;
-    return found;
+    return yield* extentsOf(this.#files.get(fd).inode);
   }
 
   *seekData(fd: number, pos: number): Flow<number> {
-    return yield* this.#seek(fd, pos, false);
+    return yield* seekFrom(this.#files.get(fd).inode, pos, false);
   }
 
   *seekHole(fd: number, pos: number): Flow<number> {
-    return yield* this.#seek(fd, pos, true);
-  }
-
-  *#seek(fd: number, pos: number, hole: boolean): Flow<number> {
-    const { inode } = this.#files.get(fd);
-    if (!(pos >= 0 && pos < inode.size)) throw new Ext4Error('ENXIO');
-    for (let at = pos; at < inode.size; ) {
-      const r = yield* step(seekStep, inode, at, hole);
-      if (r.found) return r.pos;
-      at = r.pos;
-    }
-    if (hole) return inode.size;
-    throw new Ext4Error('ENXIO');
+    return yield* seekFrom(this.#files.get(fd).inode, pos, true);
   }
 
   dataPath(fd: number): DataPath {
@@ -398,9 +360,7 @@ export class FileSystem {
   }
 
   *dumpGroup(group: number): Flow<Record<string, unknown>> {
-    if (!(group >= 0 && group < this.vol.sb.groups))
-      throw new Ext4Error('EINVAL', `group ${group}`);
-    return yield* step(describeGroup, this.vol, group);
+    return yield* dumpGroup(this.vol, group);
   }
 
   *dumpInode(ino: number): Flow<Record<string, unknown>> {
@@ -507,27 +467,4 @@ function needReadableDir(vol: Ext4Volume, ino: number): Inode {
 function readStep(inode: Inode, request: ReadRequest): void {
   inode.at();
   readPath(inode, request);
-}
-
-function fiemapStep(inode: Inode, pos: number, end: number): ReturnType<typeof fiemap> {
-  inode.at();
-  return fiemap(inode, ext4Iomap, pos, end);
-}
-
-function seekStep(inode: Inode, pos: number, hole: boolean): ReturnType<typeof seekIn> {
-  inode.at();
-  return seekIn(inode, ext4Iomap, pos, inode.size, hole);
-}
-
-function blockStep(vol: Ext4Volume, pblk: number): Uint8Array {
-  const { ptr } = vol.cache.get(pblk);
-  return vol.u8.slice(ptr, ptr + vol.sb.blockSize);
-}
-
-/** Where extents can end: blocks may be allocated beyond the size. */
-function maxPos(inode: Inode): number {
-  const { blockSize } = inode.vol.sb;
-  if (inode.path === 'inline') return inode.size;
-  const size = Math.ceil(inode.size / blockSize) * blockSize;
-  return inode.has(F.EXT4_EXTENTS_FL) ? (2 ** 32 - 1) * blockSize : size;
 }
