@@ -69,8 +69,7 @@ export function extentMap(
   const perNode = Math.floor((g.blockSize - F.EH_SIZE - 4) / F.EXT4_EXT_ENTRY_SIZE);
   const count = Math.ceil(extents.length / perNode);
   assert(count <= 4, 'a file of mkfs needs one level of extent blocks');
-  const last = runs[runs.length - 1];
-  const places = takeBlocks(g, used, last.pblk + last.count, count).flatMap(blocksOf);
+  const places = nodePlaces(g, used, runs, count);
   writeHeader(root, count, 4, 1);
   const nodes = places.map((pblk, n) => {
     const bytes = new Uint8Array(g.blockSize);
@@ -84,6 +83,14 @@ export function extentMap(
     return { pblk, bytes };
   });
   return { runs, root, nodes };
+}
+
+/** Blocks for the tree: the one in front of the file if it is free, else behind it. */
+function nodePlaces(g: Geometry, used: Runs, runs: Run[], count: number): number[] {
+  const last = runs[runs.length - 1];
+  const front = runs[0].pblk - 1;
+  const goal = used.has(front) ? last.pblk + last.count : front;
+  return takeBlocks(g, used, goal, count).flatMap(blocksOf);
 }
 
 function sealNode(

@@ -4,7 +4,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import type { BlockMap } from './blockmap.ts';
 import { extentMap, indirectMap, mapBlocks, takeBlocks } from './blockmap.ts';
-import { EXTENTS, FILETYPE } from './features.ts';
+import { EXTENTS, FILETYPE, INLINE_DATA } from './features.ts';
 import type { Image } from './image.ts';
 import { makeInode } from './inodes.ts';
 
@@ -29,14 +29,16 @@ export function makeDirectories(img: Image): void {
   const { uid, gid, rootPerms } = g;
   const mode = F.S_IFDIR + rootPerms;
   makeInode(img, F.EXT4_ROOT_INO, { mode, size: g.blockSize, links: 3, map: root, uid, gid });
-  const count = Math.max(Math.min(Math.floor(LOST_BYTES / g.blockSize), F.EXT4_NDIR_BLOCKS), 2);
+  const wanted = Math.min(Math.floor(LOST_BYTES / g.blockSize), F.EXT4_NDIR_BLOCKS);
+  // mke2fs makes one block fewer where its first one would have been inline.
+  const count = Math.max(wanted, 2) - (g.features.has(INLINE_DATA) ? 1 : 0);
   const lost = directory(img, LOST_INO, count, [
     { ino: LOST_INO, name: '.' },
     { ino: F.EXT4_ROOT_INO, name: '..' },
   ]);
   const size = count * g.blockSize;
   makeInode(img, LOST_INO, { mode: F.S_IFDIR + 0o700, size, links: 2, map: lost });
-  img.usedDirs = 2;
+  img.directories.push(F.EXT4_ROOT_INO, LOST_INO);
 }
 
 /** Lays a directory of `count` blocks out; the entries are in the first. */
@@ -46,7 +48,7 @@ function directory(img: Image, ino: number, count: number, entries: Entry[]): Bl
   const map = g.features.has(EXTENTS)
     ? extentMap(g, layout.used, takeBlocks(g, layout.used, goal, count), null)
     : indirectMap(g, layout.used, goal, count);
-  img.fileBlocks += mapBlocks(map);
+  img.countFile(mapBlocks(map));
   for (const run of map.runs) {
     for (let i = 0; i < run.count; i++) {
       img.put(run.pblk + i, block(img, ino, run.lblk + i === 0 ? entries : []));

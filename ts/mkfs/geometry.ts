@@ -49,8 +49,9 @@ function inodesFor(s: Settings, groups: number): number {
   const least = RESERVED_INODES + 1 + (s.features.has(ORPHAN_FILE) ? 1 : 0);
   const wanted = Math.max(Math.ceil(Math.max(s.inodes, least) / groups), 1);
   const perBlock = s.blockSize / s.inodeSize;
-  // Whole blocks of the table, and whole bytes of the bitmap.
-  const filled = Math.ceil(wanted / perBlock) * perBlock;
+  // Whole blocks of the table, and whole bytes of the bitmap; bg_free_inodes_count has 16 bits.
+  const most = 65536 - perBlock;
+  const filled = Math.min(Math.ceil(wanted / perBlock) * perBlock, most);
   return Math.max(filled - (filled % 8), 8);
 }
 
@@ -61,6 +62,7 @@ function shape(s: Settings, part: Shape): Geometry {
     ...s,
     ...part,
     tableBlocks: Math.ceil((part.inodesPerGroup * s.inodeSize) / s.blockSize),
+    reserved: reservedFor(s, part.blocks),
     gdtBlocks,
     reservedGdt: 0,
     backupGroups: backupGroups(s, part.groups),
@@ -69,6 +71,12 @@ function shape(s: Settings, part: Shape): Geometry {
   const front = 1 + gdtBlocks + g.reservedGdt + 2 + g.tableBlocks;
   if (!s.features.has(META_BG) && front > part.blocksPerGroup * (3 / 4)) useMetaBg(g);
   return g;
+}
+
+/** The share of what was asked for, less in proportion when a tail was cut off. */
+function reservedFor(s: Settings, blocks: number): number {
+  const whole = Math.floor((s.blocks * s.reservedPercent) / 100);
+  return blocks === s.blocks ? whole : Math.floor((whole * blocks) / s.blocks);
 }
 
 /** With the descriptors spread over the groups no room must be kept for more of them. */

@@ -45,7 +45,8 @@ class GroupBuilder {
   build(group: number, raw: Uint8Array): { freeClusters: number; freeInodes: number } {
     const { g, layout } = this.#img;
     const dv = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
-    const usedInodes = group === 0 ? this.#img.lastInode : 0;
+    const first = group * g.inodesPerGroup;
+    const usedInodes = Math.min(Math.max(this.#img.lastInode - first, 0), g.inodesPerGroup);
     const freeInodes = g.inodesPerGroup - usedInodes;
     const freeClusters = this.#freeClusters(group);
     this.#block(dv, F.BG_BLOCK_BITMAP_LO, F.BG_BLOCK_BITMAP_HI, layout.blockBitmap[group]);
@@ -53,7 +54,8 @@ class GroupBuilder {
     this.#block(dv, F.BG_INODE_TABLE_LO, F.BG_INODE_TABLE_HI, layout.inodeTable[group]);
     this.#count(dv, F.BG_FREE_BLOCKS_COUNT_LO, F.BG_FREE_BLOCKS_COUNT_HI, freeClusters);
     this.#count(dv, F.BG_FREE_INODES_COUNT_LO, F.BG_FREE_INODES_COUNT_HI, freeInodes);
-    const dirs = group === 0 ? this.#img.usedDirs : 0;
+    const inside = (ino: number) => ino > first && ino <= first + g.inodesPerGroup;
+    const dirs = this.#img.directories.filter(inside).length;
     this.#count(dv, F.BG_USED_DIRS_COUNT_LO, F.BG_USED_DIRS_COUNT_HI, dirs);
     this.#bitmaps(group, dv, usedInodes, freeInodes);
     if (this.#flags) dv.setUint16(F.BG_CHECKSUM, this.#checksum(group, raw), true);
@@ -81,10 +83,10 @@ class GroupBuilder {
     if (this.#flags) {
       this.#count(dv, F.BG_ITABLE_UNUSED_LO, F.BG_ITABLE_UNUSED_HI, freeInodes);
       if (usedInodes === 0) flags |= F.EXT4_BG_INODE_UNINIT;
-      if (this.#untouched(group)) flags |= F.EXT4_BG_BLOCK_UNINIT;
-      if (this.#zeroedTables || group === 0) flags |= F.EXT4_BG_INODE_ZEROED;
-      dv.setUint16(F.BG_FLAGS, flags, true);
+      if (usedInodes === 0 && this.#untouched(group)) flags |= F.EXT4_BG_BLOCK_UNINIT;
     }
+    if (this.#zeroedTables || usedInodes > 0) flags |= F.EXT4_BG_INODE_ZEROED;
+    if (this.#flags || g.zeroed) dv.setUint16(F.BG_FLAGS, flags, true);
     if ((flags & F.EXT4_BG_BLOCK_UNINIT) === 0) {
       img.put(img.layout.blockBitmap[group], blocks);
       const used = blocks.subarray(0, g.blocksPerGroup / g.clusterBlocks / 8);

@@ -28,15 +28,16 @@ export class Image {
   /** The inodes at the front of group 0's table that were made; the highest number. */
   readonly inodes = new Map<number, Uint8Array>();
   lastInode: number = F.EXT4_GOOD_OLD_FIRST_INO - 1;
-  usedDirs = 0;
+  /** The inodes that are directories. */
+  readonly directories: number[] = [];
   /** Blocks of the journal, and its map for the superblock's copy. */
   journalBlocks = 0;
   journalInode: Uint8Array | null = null;
   journalUuid: Uint8Array | null = null;
   orphanInode = 0;
   mmpBlock = 0;
-  /** Blocks that are not counted as overhead: of directories, the orphan file, the resize inode's tree. */
-  fileBlocks = 0;
+  /** Clusters that are not counted as overhead: of directories, the orphan file, the resize inode's tree. */
+  fileClusters = 0;
 
   constructor(g: Geometry, layout: Layout) {
     this.g = g;
@@ -54,6 +55,11 @@ export class Image {
 
   put(block: number, bytes: Uint8Array): void {
     this.pieces.push({ dpos: block * this.g.blockSize, bytes });
+  }
+
+  /** Counts blocks as those of a file, in whole clusters. */
+  countFile(blocks: number): void {
+    this.fileClusters += Math.ceil(blocks / this.g.clusterBlocks);
   }
 
   zero(block: number, count: number): void {

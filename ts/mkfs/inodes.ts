@@ -79,17 +79,21 @@ function setTimes(img: Image, dv: DataView): void {
   }
 }
 
-/** The front of group 0's inode table, up to the last inode in use, checksums written: whole blocks. */
-export function tableFront(img: Image): Uint8Array {
-  const { inodeSize, blockSize } = img.g;
-  const len = Math.ceil((img.lastInode * inodeSize) / blockSize) * blockSize;
-  const table = new Uint8Array(len);
-  for (const [ino, raw] of img.inodes) table.set(raw, (ino - 1) * inodeSize);
-  if (!img.summed) return table;
-  for (let ino = 1; ino <= img.lastInode; ino++) {
-    sealInode(img, ino, table.subarray((ino - 1) * inodeSize, ino * inodeSize));
+/** Puts the front of the inode tables, up to the last inode in use, checksums written: whole blocks. */
+export function putTables(img: Image): void {
+  const { inodeSize, blockSize, inodesPerGroup } = img.g;
+  for (let group = 0; group * inodesPerGroup < img.lastInode; group++) {
+    const first = group * inodesPerGroup + 1;
+    const count = Math.min(inodesPerGroup, img.lastInode - first + 1);
+    const table = new Uint8Array(Math.ceil((count * inodeSize) / blockSize) * blockSize);
+    for (let i = 0; i < count; i++) {
+      const raw = table.subarray(i * inodeSize, (i + 1) * inodeSize);
+      const made = img.inodes.get(first + i);
+      if (made) raw.set(made);
+      if (img.summed) sealInode(img, first + i, raw);
+    }
+    img.put(img.layout.inodeTable[group], table);
   }
-  return table;
 }
 
 function sealInode(img: Image, ino: number, raw: Uint8Array): void {

@@ -5,7 +5,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import * as J from '../../assembly/format/jbd2.ts';
 import { extentMap, indirectMap, takeBlocks } from './blockmap.ts';
 import { EXTENTS, FAST_COMMIT, FLEX_BG, JOURNAL, ORPHAN_FILE } from './features.ts';
-import { hasSuper } from './geometry.ts';
+import { frontOf } from './geometry.ts';
 import type { Image } from './image.ts';
 import { makeInode } from './inodes.ts';
 import { type Geometry, groupEnd, groupStart } from './plan.ts';
@@ -62,7 +62,8 @@ export function makeJournal(img: Image, size: JournalSize): void {
   const seed = img.summed ? { sums: img.sums, seed: img.inodeSeed(F.EXT4_JOURNAL_INO) } : null;
   const map = g.features.has(EXTENTS)
     ? extentMap(g, used, takeBlocks(g, used, goal, size.blocks), seed)
-    : indirectMap(g, used, goal, size.blocks);
+    : indirectMap(g, used, g.firstDataBlock, size.blocks);
+  img.countFile(map.nodes.length);
   for (const { pblk, bytes } of map.nodes) img.put(pblk, bytes);
   img.put(map.runs[0].pblk, superblock(img, size));
   if (!g.lazyJournal) {
@@ -99,7 +100,7 @@ function goalOf(g: Geometry, used: Runs): number {
 /** The first group behind the metadata of the middle flex group. */
 function beside(g: Geometry, used: Runs, middle: number): number {
   let group = middle - (middle % g.flexSize) + 1;
-  while (group < g.groups - 1 && !hasSuper(g, group) && used.has(groupStart(g, group))) group++;
+  while (group < g.groups - 1 && frontOf(g, group) === 0 && used.has(groupStart(g, group))) group++;
   return group;
 }
 

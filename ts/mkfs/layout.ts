@@ -18,7 +18,7 @@ export interface Layout {
 
 /** Block bitmap, inode bitmap and table of every group placed; what they take and the descriptors take is marked. */
 export function layOut(g: Geometry): Layout {
-  const used = new Runs(g.clusterBlocks);
+  const used = new Runs();
   const layout: Layout = {
     used,
     blockBitmap: new Float64Array(g.groups),
@@ -32,7 +32,7 @@ export function layOut(g: Geometry): Layout {
       placeFlex(g, layout, group, Math.min(g.flexSize, g.groups - group));
     }
   } else for (let group = 0; group < g.groups; group++) placeGroup(g, layout, group);
-  return layout;
+  return { ...layout, used: used.rounded(g.clusterBlocks) };
 }
 
 /** First block of the descriptors that a group holds: behind its superblock, if it has one. */

@@ -9,7 +9,7 @@ import { geometryOf } from './geometry.ts';
 import { type GroupTable, makeGroups } from './groups.ts';
 import { uuidText } from './ids.ts';
 import { Image } from './image.ts';
-import { makeBadInode, tableFront } from './inodes.ts';
+import { makeBadInode, putTables } from './inodes.ts';
 import { journalSize, makeJournal } from './journal.ts';
 import { layOut } from './layout.ts';
 import type { MkfsOptions, MkfsResult } from './options.ts';
@@ -38,6 +38,7 @@ export function* mkfsFlow(device: BlockDevice, o: MkfsOptions): Making<MkfsResul
   const g = geometryOf(settings);
   const img = new Image(g, layOut(g));
   makeFiles(img);
+  putTables(img);
   const table = makeGroups(img);
   const primary = putSupers(img, makeSuper(img, table), table);
   const to = { device, offset, size: g.blocks * g.blockSize, zeroed: g.zeroed };
@@ -61,18 +62,18 @@ function* writeImage(to: Target, img: Image, primary: Uint8Array): Making<Writte
   yield* wipeMarks(to, written);
   yield* zeroTables(to, img, written);
   for (const { dpos, len } of img.zeroes) yield* zeroRange(to, dpos, len, written);
-  img.put(img.layout.inodeTable[0], tableFront(img));
   yield* writePieces(to, img.pieces, written);
   yield* writeSuper(to, primary, written);
   return written;
 }
 
-/** Group 0's table always, the others only when the kernel is not to do it. */
+/** Tables with inodes in use always, the others only when the kernel is not to do it. */
 function* zeroTables(to: Target, img: Image, written: Written): Making<void> {
   const { g, layout } = img;
   const len = g.tableBlocks * g.blockSize;
   const lazy = g.lazyTables && img.lazyCapable;
-  for (let group = 0; group < (lazy ? 1 : g.groups); group++) {
+  const inUse = Math.ceil(img.lastInode / g.inodesPerGroup);
+  for (let group = 0; group < (lazy ? inUse : g.groups); group++) {
     yield* zeroRange(to, layout.inodeTable[group] * g.blockSize, len, written);
   }
 }

@@ -39,7 +39,7 @@ export function makeOrphanFile(img: Image): void {
   for (const run of map.runs) {
     for (let i = 0; i < run.count; i++) img.put(run.pblk + i, emptyBlock(img, seed, run.pblk + i));
   }
-  img.fileBlocks += mapBlocks(map);
+  img.countFile(mapBlocks(map));
   img.orphanInode = ino;
   const size = count * g.blockSize;
   makeInode(img, ino, { mode: F.S_IFREG + 0o600, size, links: 1, map });
@@ -74,4 +74,5 @@ export function makeMmp(img: Image): void {
   }
   img.put(pblk, bytes);
   img.mmpBlock = pblk;
+  img.countFile(1);
 }

@@ -62,6 +62,8 @@ export interface JournalPlan {
 
 /** Settings with the shape of groups. */
 export interface Geometry extends Settings {
+  /** Blocks that only root may use. */
+  reserved: number;
   firstDataBlock: number;
   groups: number;
   inodesPerGroup: number;

@@ -30,8 +30,9 @@ export function makeResizeInode(img: Image): void {
     img.put(first + i, copies(img, backups, i));
   }
   img.put(pblk, top);
-  img.fileBlocks++;
-  const owned = 1 + g.reservedGdt * (1 + backups.length);
+  img.countFile(1);
+  // Each of its blocks counts as a cluster.
+  const owned = (1 + g.reservedGdt * (1 + backups.length)) * g.clusterBlocks;
   const map: BlockMap = { runs: [{ lblk: 0, pblk, count: owned }], root, nodes: [] };
   makeInode(img, F.EXT4_RESIZE_INO, {
     mode: F.S_IFREG + 0o600,

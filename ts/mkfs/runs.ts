@@ -33,6 +33,16 @@ export class Runs {
     }
   }
 
+  /** The same with runs of whole clusters. */
+  rounded(unit: number): Runs {
+    if (unit === 1) return this;
+    const whole = new Runs(unit);
+    for (let i = 0; i < this.starts.length; i++) {
+      whole.mark(this.starts[i], this.ends[i] - this.starts[i]);
+    }
+    return whole;
+  }
+
   has(block: number): boolean {
     const i = this.#after(block);
     return i < this.starts.length && this.starts[i] <= block;

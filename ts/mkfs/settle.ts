@@ -29,7 +29,7 @@ export function settle(o: MkfsOptions, bytes: number): Settings {
   const features = new X.FeatureSet(profile.features, o.features ?? '');
   if (o.journalDevice) features.set(X.JOURNAL, true);
   if (o.journal === false) dropJournal(features);
-  const blockSize = settleBlockSize(o, profile, size);
+  const blockSize = settleBlockSize(o, profile);
   const clusterBlocks = settleClusters(o, features, blockSize);
   const blocks = settleBlocks(o, size, blockSize, features);
   const inodeSize = settleInodeSize(o, profile, features, blockSize);
@@ -99,8 +99,8 @@ function dropJournal(features: X.FeatureSet): void {
   features.drop(X.ORPHAN_FILE, 'orphan_file needs has_journal');
 }
 
-function settleBlockSize(o: MkfsOptions, profile: Profile, size: number): number {
-  const bytes = o.blockSize ?? profile.blockSize ?? (size < 512 * 2 ** 20 ? 1024 : 4096);
+function settleBlockSize(o: MkfsOptions, profile: Profile): number {
+  const bytes = o.blockSize ?? profile.blockSize ?? PAGE;
   if (power(bytes) && bytes >= 1024 && bytes <= MAX_BLOCK) return bytes;
   throw refuse(`block size ${bytes}: a power of 2 from 1024 to ${MAX_BLOCK} is needed`);
 }

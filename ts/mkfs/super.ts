@@ -1,6 +1,7 @@
 // The superblock, and where it and the descriptors go: in front, and as copies in the backup groups.
 
 import * as F from '../../assembly/format/ext4.ts';
+import { hasBit } from '../ext4/features.ts';
 import * as X from './features.ts';
 import { descriptors, hasSuper } from './geometry.ts';
 import type { GroupTable } from './groups.ts';
@@ -13,6 +14,13 @@ const MOUNT_OPTS_ACL_XATTR = 0x000c;
 const NO_LIMIT = 0xffff;
 const JNL_BACKUP_BLOCKS = 1;
 const ENCODING_UTF8_12_1 = 1;
+/** Features that only ext4 has: with one of them the writes are counted. */
+const OF_EXT4 =
+  F.RO_COMPAT_HUGE_FILE |
+  F.RO_COMPAT_GDT_CSUM |
+  F.RO_COMPAT_DIR_NLINK |
+  F.RO_COMPAT_EXTRA_ISIZE |
+  F.RO_COMPAT_METADATA_CSUM;
 const POLICIES = [1, 4]; // AES-256-XTS for contents, AES-256-CTS for names
 
 /** The superblock's 1,024 bytes, without its checksum and group number. */
@@ -38,10 +46,9 @@ function wide(dv: DataView, low: number, high: number, value: number): void {
 
 function writeShape(g: Geometry, dv: DataView, table: GroupTable): void {
   const log = Math.log2(g.blockSize / 1024);
-  const reserved = Math.floor((g.blocks * g.reservedPercent) / 100);
   dv.setUint32(F.S_INODES_COUNT, g.groups * g.inodesPerGroup, true);
   wide(dv, F.S_BLOCKS_COUNT_LO, F.S_BLOCKS_COUNT_HI, g.blocks);
-  wide(dv, F.S_R_BLOCKS_COUNT_LO, F.S_R_BLOCKS_COUNT_HI, reserved);
+  wide(dv, F.S_R_BLOCKS_COUNT_LO, F.S_R_BLOCKS_COUNT_HI, g.reserved);
   wide(dv, F.S_FREE_BLOCKS_COUNT_LO, F.S_FREE_BLOCKS_COUNT_HI, table.freeBlocks);
   dv.setUint32(F.S_FREE_INODES_COUNT, table.freeInodes, true);
   dv.setUint32(F.S_FIRST_DATA_BLOCK, g.firstDataBlock, true);
@@ -120,7 +127,7 @@ function writeExtras(img: Image, dv: DataView): void {
 function overhead(img: Image): number {
   const { g, layout } = img;
   const used = layout.used.count(g.firstDataBlock, g.blocks);
-  return Math.ceil((used - img.fileBlocks) / g.clusterBlocks) + g.firstDataBlock;
+  return used / g.clusterBlocks - img.fileClusters + g.firstDataBlock;
 }
 
 /** Puts the copies of the superblock and the descriptors; returns the primary superblock, which goes last. */
@@ -140,6 +147,7 @@ export function putSupers(img: Image, raw: Uint8Array, table: GroupTable): Uint8
 
 /** Lifetime writes in KiB: what is not zeroing, whatever the device made of it. */
 function countWrites(img: Image, raw: Uint8Array, table: GroupTable): void {
+  if (!hasBit(img.g.features.roCompat, OF_EXT4)) return;
   let bytes = F.SB_SIZE + table.bytes.length;
   for (const piece of img.pieces) bytes += piece.bytes.length;
   const dv = new DataView(raw.buffer);
