@@ -9,10 +9,12 @@ import {
   IOMAP_INLINE,
   IOMAP_REPORT,
   IOMAP_UNWRITTEN,
+  type Iomap,
   type IomapFile,
   type IomapOps,
   mappings,
 } from './iter.ts';
+import { dirtyRun } from './writeback.ts';
 
 export const FIEMAP_EXTENT_LAST = 0x1;
 export const FIEMAP_EXTENT_UNKNOWN = 0x2;
@@ -44,11 +46,34 @@ export function seekIn<F extends IomapFile>(
 ): { pos: number; found: boolean } {
   let left = STEP_MAPPINGS;
   for (const map of mappings(file, ops, pos, end - pos, IOMAP_REPORT)) {
-    const empty = map.type === IOMAP_HOLE || map.type === IOMAP_UNWRITTEN;
-    if (empty === hole) return { pos: map.pos, found: true };
+    const at = map.type === IOMAP_UNWRITTEN ? seekUnwritten(file, map, hole) : seekPlain(map, hole);
+    if (at >= 0) return { pos: at, found: true };
     if (--left === 0) return { pos: map.pos + map.len, found: false };
   }
   return { pos: end, found: false };
+}
+
+function seekPlain(map: Iomap, hole: boolean): number {
+  return (map.type === IOMAP_HOLE) === hole ? map.pos : -1;
+}
+
+/** In an unwritten mapping only blocks that are dirty in the cache are data. -1 when there is none of what is sought. */
+function seekUnwritten(file: IomapFile, map: Iomap, hole: boolean): number {
+  const { cache } = file.folios;
+  const { blockSize } = cache;
+  const end = Math.ceil((map.pos + map.len) / blockSize);
+  const first = Math.floor(map.pos / blockSize);
+  for (let at = first; at < end; ) {
+    const next = file.folios.next(at, end);
+    const folio = next < end ? file.folios.find(next) : undefined;
+    const run = folio === undefined ? null : dirtyRun(cache, folio, next - folio.lblk);
+    const from = folio === undefined || run === null ? null : folio.lblk + run.from;
+    if (hole && from !== at) return Math.max(map.pos, at * blockSize);
+    if (!hole && from !== null) return from < end ? Math.max(map.pos, from * blockSize) : -1;
+    if (folio === undefined) break;
+    at = hole && run !== null ? folio.lblk + run.to : folio.lblk + folio.n;
+  }
+  return -1;
 }
 
 /** The extents of [pos, end), one step's worth of them, and where to go on (`end` when done). Throws Missing. */
