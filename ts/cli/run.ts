@@ -3,7 +3,7 @@
 // image is opened: help and wrong usage load neither.
 
 import { Call, type Command, helpText, parseArgs } from './args.ts';
-import { explain, FAILED, UsageError } from './errors.ts';
+import { explain, FAILED, INTERRUPTED, USAGE, UsageError } from './errors.ts';
 import type { Io } from './io.ts';
 
 interface Entry {
@@ -109,6 +109,11 @@ const COMMANDS: Entry[] = [
     load: async () => (await import('./archive.ts')).tar,
   },
   {
+    name: 'fsck',
+    summary: 'check a file system, and mend it',
+    load: async () => (await import('./fsck.ts')).fsck,
+  },
+  {
     name: 'journal',
     summary: 'what the journal holds',
     load: async () => (await import('./journal.ts')).journal,
@@ -126,7 +131,7 @@ const COMMANDS: Entry[] = [
 ];
 
 /** Named in the documentation of the command line, but not part of this version. */
-const LATER = new Set('truncate fallocate mkfs fsck mount serve'.split(' '));
+const LATER = new Set('truncate fallocate mkfs mount serve'.split(' '));
 
 /** Runs `ext4 ARGV…` and returns its exit code. Never throws; what was written has been handed to the targets. */
 export async function run(argv: string[], io: Io): Promise<number> {
@@ -141,13 +146,19 @@ export async function run(argv: string[], io: Io): Promise<number> {
   return exit;
 }
 
+/** What e2fsck says with its exit code when it does not come to a verdict: 16 usage, 32 interrupted, 8 all else. */
+function fsckExit(usual: number): number {
+  return { [USAGE]: 16, [INTERRUPTED]: 32 }[usual] ?? 8;
+}
+
 /** EPIPE is how a reader says that it has enough: no message, and the status that a shell gives it. */
 const BROKEN_PIPE = 141;
 
 async function report(argv: string[], io: Io, error: unknown): Promise<number> {
   if ((error as NodeJS.ErrnoException)?.code === 'EPIPE') return BROKEN_PIPE;
   await io.out.flush().catch(() => undefined);
-  const { why, exit } = explain(error);
+  const { why, exit: usual } = explain(error);
+  const exit = argv[0] === 'fsck' ? fsckExit(usual) : usual;
   const name = COMMANDS.find((entry) => entry.name === argv[0])?.name;
   const hint = error instanceof UsageError ? ` (see: ext4 ${name ? `${name} ` : ''}--help)` : '';
   const what = name ? `${name}: ` : '';

@@ -1,0 +1,298 @@
+// What all passes of a check hold on to: the superblock, the table of group descriptors in memory, the sets that pass 1
+// fills and the others read, and the report. Nothing here judges; records are decoded as they lie.
+
+import * as F from '../../assembly/format/ext4.ts';
+import type { BlockDevice } from '../block/device.ts';
+import { Checksums } from '../ext4/checksum.ts';
+import { hasBit } from '../ext4/features.ts';
+import type { Super } from '../ext4/super.ts';
+import type { Flow } from '../flow.ts';
+import { Bits, Counts, NumberList } from './bits.ts';
+import type { Disk } from './disk.ts';
+import { Record } from './record.ts';
+import type { Report } from './report.ts';
+
+/** An xattr block: who claimed it first, what its header says, how many inodes name it. */
+export interface XattrBlock {
+  ino: number;
+  stored: number;
+  refs: number;
+  /** Inodes of values that its entries name. */
+  values: number[];
+  valueBlocks: number;
+}
+
+export interface FsckHooks {
+  journalDevice?: BlockDevice;
+  progress?: (pass: number, done: number, total: number) => void;
+}
+
+export class Volume {
+  readonly sb: Super;
+  readonly disk: Disk;
+  readonly report: Report;
+  readonly sums: Checksums;
+  readonly hooks: FsckHooks;
+  /** The superblock's block, and the byte in it. */
+  readonly superBlock: number;
+  readonly superOff: number;
+  /** All group descriptors as they lie on disk, one behind the other. */
+  readonly desc: Uint8Array;
+  readonly descView: DataView;
+  /** Groups whose descriptor was changed. */
+  readonly dirtyGroups = new Set<number>();
+  superDirty = false;
+  /** The primary is lost: what is written goes to all copies. */
+  fromBackup = false;
+  readonly tableBlocks: number;
+  readonly wide: boolean;
+  readonly has64: boolean;
+
+  /** Clusters in use, and those claimed more than once. */
+  used = new Bits();
+  shared = new Bits();
+  /** Blocks of fixed metadata. */
+  meta = new Bits();
+  inUse = new Bits();
+  /** Three planes of the directory-entry type of each inode in use. */
+  types: readonly Bits[] = [new Bits(), new Bits(), new Bits()];
+  /** Inodes found broken beyond use in pass 1; entries that name them go. */
+  bad = new Bits();
+  links = new Counts();
+  found = new Counts();
+  /** Inodes that hold values of xattrs, and references to them. */
+  valueInodes = new Bits();
+  valueRefs = new Counts();
+  xattrBlocks = new Map<number, XattrBlock>();
+  dirs = new NumberList();
+  /** Per directory: the one whose entry names it, and what its ".." says. */
+  parent = new NumberList();
+  dotdot = new NumberList();
+  /** Blocks of directories: inode, logical and physical block, in the order of inodes. */
+  dirBlocks = { ino: new NumberList(), lblk: new NumberList(), pblk: new NumberList() };
+  files = 0;
+  orphans = new Bits();
+  /** Directories to be written anew. */
+  rebuild = new Set<number>();
+  rootLost = false;
+  /** Blocks that the list of bad blocks names. */
+  badBlocks: Bits | null = null;
+  /** Inodes whose record lies in one. */
+  inBadBlock = new Bits();
+  /** Directories in each group. */
+  groupDirs = new Map<number, number>();
+  quota: Map<number, { space: number; inodes: number }>[] = [];
+
+  constructor(sb: Super, disk: Disk, report: Report, hooks: FsckHooks) {
+    this.sb = sb;
+    this.disk = disk;
+    this.report = report;
+    this.hooks = hooks;
+    this.sums = new Checksums(disk.kernels, sb);
+    this.superBlock = Math.floor(F.SB_OFFSET / sb.blockSize);
+    this.superOff = F.SB_OFFSET % sb.blockSize;
+    this.desc = new Uint8Array(sb.groups * sb.descSize);
+    this.descView = new DataView(this.desc.buffer);
+    this.tableBlocks = Math.ceil((sb.inodesPerGroup * sb.inodeSize) / sb.blockSize);
+    this.wide = sb.descSize >= F.EXT4_MIN_DESC_SIZE_64BIT;
+    this.has64 = hasBit(sb.incompat, F.INCOMPAT_64BIT);
+  }
+
+  /** Empties what the passes gather, for another round. */
+  reset(): void {
+    this.used = new Bits();
+    this.shared = new Bits();
+    this.meta = new Bits();
+    this.inUse = new Bits();
+    this.types = [new Bits(), new Bits(), new Bits()];
+    this.bad = new Bits();
+    this.links = new Counts();
+    this.found = new Counts();
+    this.valueInodes = new Bits();
+    this.valueRefs = new Counts();
+    this.xattrBlocks = new Map();
+    this.dirs = new NumberList();
+    this.parent = new NumberList();
+    this.dotdot = new NumberList();
+    this.dirBlocks = { ino: new NumberList(), lblk: new NumberList(), pblk: new NumberList() };
+    this.files = 0;
+    this.orphans = new Bits();
+    this.rebuild = new Set();
+    this.rootLost = false;
+    this.badBlocks = null;
+    this.inBadBlock = new Bits();
+    this.groupDirs = new Map();
+    this.quota = [];
+  }
+
+  // ---- features
+
+  compat(bit: number): boolean {
+    return hasBit(this.sb.compat, bit);
+  }
+
+  incompat(bit: number): boolean {
+    return hasBit(this.sb.incompat, bit);
+  }
+
+  roCompat(bit: number): boolean {
+    return hasBit(this.sb.roCompat, bit);
+  }
+
+  /** Groups have checksums, and with them the marks of what is not initialised. */
+  get groupSums(): boolean {
+    return this.sb.metadataCsum || this.sb.gdtCsum;
+  }
+
+  // ---- groups
+
+  groupU16(group: number, lo: number, hi: number): number {
+    const at = group * this.sb.descSize;
+    const high = this.wide ? this.descView.getUint16(at + hi, true) * 65536 : 0;
+    return high + this.descView.getUint16(at + lo, true);
+  }
+
+  groupU32(group: number, lo: number, hi: number): number {
+    const at = group * this.sb.descSize;
+    const high = this.wide ? this.descView.getUint32(at + hi, true) * 2 ** 32 : 0;
+    return high + this.descView.getUint32(at + lo, true);
+  }
+
+  putGroupU16(group: number, lo: number, hi: number, value: number): void {
+    const at = group * this.sb.descSize;
+    this.descView.setUint16(at + lo, value % 65536, true);
+    if (this.wide) this.descView.setUint16(at + hi, Math.floor(value / 65536), true);
+    this.dirtyGroups.add(group);
+  }
+
+  putGroupU32(group: number, lo: number, hi: number, value: number): void {
+    const at = group * this.sb.descSize;
+    this.descView.setUint32(at + lo, value % 2 ** 32, true);
+    if (this.wide) this.descView.setUint32(at + hi, Math.floor(value / 2 ** 32), true);
+    this.dirtyGroups.add(group);
+  }
+
+  blockBitmap(group: number): number {
+    return this.groupU32(group, F.BG_BLOCK_BITMAP_LO, F.BG_BLOCK_BITMAP_HI);
+  }
+
+  inodeBitmap(group: number): number {
+    return this.groupU32(group, F.BG_INODE_BITMAP_LO, F.BG_INODE_BITMAP_HI);
+  }
+
+  inodeTable(group: number): number {
+    return this.groupU32(group, F.BG_INODE_TABLE_LO, F.BG_INODE_TABLE_HI);
+  }
+
+  groupFlags(group: number): number {
+    return this.descView.getUint16(group * this.sb.descSize + F.BG_FLAGS, true);
+  }
+
+  setGroupFlags(group: number, flags: number): void {
+    this.descView.setUint16(group * this.sb.descSize + F.BG_FLAGS, flags, true);
+    this.dirtyGroups.add(group);
+  }
+
+  itableUnused(group: number): number {
+    return this.groupU16(group, F.BG_ITABLE_UNUSED_LO, F.BG_ITABLE_UNUSED_HI);
+  }
+
+  /** Blocks of a group; the last one may be shorter. */
+  groupBlocks(group: number): number {
+    const start = this.sb.groupStart(group);
+    return Math.min(this.sb.blocksPerGroup, this.sb.blocks - start);
+  }
+
+  /** Inodes at the front of a group's table that may be in use. */
+  usedInodes(group: number): number {
+    const { inodesPerGroup } = this.sb;
+    if (!this.groupSums) return inodesPerGroup;
+    if (hasBit(this.groupFlags(group), F.EXT4_BG_INODE_UNINIT)) return 0;
+    return Math.max(0, inodesPerGroup - this.itableUnused(group));
+  }
+
+  groupOf(pblk: number): number {
+    return Math.floor((pblk - this.sb.firstDataBlock) / this.sb.blocksPerGroup);
+  }
+
+  // ---- blocks
+
+  /** The number of a block's cluster, counted from the first data block. */
+  cluster(pblk: number): number {
+    return Math.floor((pblk - this.sb.firstDataBlock) / this.sb.clusterBlocks);
+  }
+
+  /** Whether a block may belong to a file. */
+  inFs(pblk: number): boolean {
+    return (
+      pblk > this.sb.firstDataBlock - (this.sb.firstDataBlock === 0 ? 0 : 1) &&
+      pblk < this.sb.blocks
+    );
+  }
+
+  /** Marks the clusters of `count` blocks as used. True when one was used already. */
+  claim(pblk: number, count: number): boolean {
+    const first = this.cluster(pblk);
+    const n = this.cluster(pblk + count - 1) - first + 1;
+    if (!this.used.addRange(first, n)) return false;
+    return true;
+  }
+
+  // ---- inodes
+
+  inodeType(ino: number): number {
+    const [a, b, c] = this.types;
+    return (a.has(ino) ? 1 : 0) + (b.has(ino) ? 2 : 0) + (c.has(ino) ? 4 : 0);
+  }
+
+  setInodeType(ino: number, type: number): void {
+    for (let i = 0; i < 3; i++) {
+      if ((type >>> i) & 1) this.types[i].add(ino);
+      else this.types[i].delete(ino);
+    }
+  }
+
+  inodeGroup(ino: number): number {
+    return Math.floor((ino - 1) / this.sb.inodesPerGroup);
+  }
+
+  /** Block and byte of an inode's record; null when its group has no table. */
+  inodePlace(ino: number): { pblk: number; off: number } | null {
+    const { sb } = this;
+    if (ino < 1 || ino > sb.inodes) return null;
+    const group = this.inodeGroup(ino);
+    const pos = ((ino - 1) % sb.inodesPerGroup) * sb.inodeSize;
+    const table = this.inodeTable(group);
+    const pblk = table + Math.floor(pos / sb.blockSize);
+    return table === 0 || pblk >= sb.blocks ? null : { pblk, off: pos % sb.blockSize };
+  }
+
+  /** The record of an inode, good until 64 further blocks; null when it has no place. */
+  *inode(ino: number): Flow<Record | null> {
+    const place = this.inodePlace(ino);
+    if (place === null) return null;
+    const ptr = yield* this.disk.get(place.pblk);
+    return new Record(this, ino, ptr + place.off);
+  }
+
+  /** Seals and writes the record's block, if the record was changed. */
+  *save(record: Record): Flow<void> {
+    if (!record.dirty) return;
+    record.dirty = false;
+    record.seal();
+    const place = this.inodePlace(record.ino);
+    if (place !== null) yield* this.disk.write(place.pblk, record.ptr - place.off);
+  }
+
+  // ---- the superblock, as it lies in sb.raw
+
+  putSuper16(field: number, value: number): void {
+    this.sb.dv.setUint16(field, value, true);
+    this.superDirty = true;
+  }
+
+  putSuper32(field: number, value: number): void {
+    this.sb.dv.setUint32(field, value, true);
+    this.superDirty = true;
+  }
+}
