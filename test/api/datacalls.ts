@@ -53,7 +53,10 @@ const MAKERS: Record<string, (r: Random) => Call> = {
   writePart: (r) => ['write', fd(r), bytes(r, 5000), r.int(6000), r.int(6000), pos(r)],
   writeText: (r) => ['write', fd(r), `t${text(r)}`, pos(r), r.pick(ENCODINGS)],
   writev: (r) => ['writev', fd(r), [bytes(r), bytes(r, 0), bytes(r)], pos(r)],
-  read: (r) => ['read', fd(r), { room: 1 + size(r) }, 0, undefined, pos(r)],
+  read: (r) => {
+    const room = 1 + size(r);
+    return ['read', fd(r), { room }, 0, room, pos(r)];
+  },
   readAgain: (r) => ['read', fd(r), { room: 4096 }, 0, 4096, null],
   ftruncate: (r) => ['ftruncate', fd(r), size(r)],
   truncate: (r) => ['truncate', path(r), size(r)],
