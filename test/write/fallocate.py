@@ -53,7 +53,7 @@ with tempfile.TemporaryDirectory(dir='/dev/shm') as work:
                 else:
                     call(fd, path, op)
             except OSError as e:
-                error = errno.errorcode[e.errno]
+                error = 'EOPNOTSUPP' if e.errno == errno.EOPNOTSUPP else errno.errorcode[e.errno]
             results.append([error, *look(path)])
         os.fsync(fd)
         blocks = os.fstat(fd).st_blocks
