@@ -141,7 +141,7 @@ describe('help and usage', () => {
       ['xattr', '-x', 'x:/a'],
       'ext4: xattr: the NAME of an attribute is missing (see: ext4 xattr --help)',
     ],
-    [['mkfs', 'x'], "ext4: 'mkfs' is not in this version (see: ext4 --help)"],
+    [['serve', 'x'], "ext4: 'serve' is not in this version (see: ext4 --help)"],
   ])('%j is a usage error', async (argv: string[], message) => {
     expect(await ext4(...argv)).toMatchObject({ code: 2, out: '', err: `${message}\n` });
   });

@@ -5,7 +5,7 @@ import type { BlockDevice } from '../block/device.ts';
 import { isSyncDevice } from '../block/device.ts';
 import { Ext4Error } from '../errno.ts';
 import { run, runSync } from '../mkfs/drive.ts';
-import { mkfsFlow } from '../mkfs/mkfs.ts';
+import { mkfsFlow, planMkfs } from '../mkfs/mkfs.ts';
 import type { MkfsOptions, MkfsResult } from '../mkfs/options.ts';
 import { nameError } from './work.ts';
 
@@ -28,6 +28,15 @@ export function mkfsSync(device: BlockDevice, options: MkfsOptions = {}): MkfsRe
   try {
     if (!isSyncDevice(device)) throw new Ext4Error('EINVAL', 'the device is asynchronous');
     return runSync(mkfsFlow(writable(device), timed(options)));
+  } catch (error) {
+    throw nameError(error, MKFS);
+  }
+}
+
+/** What would be made on a device of `size` bytes; nothing is written. EINVAL as from mkfs. */
+export function checkMkfs(size: number, options: MkfsOptions = {}): MkfsResult {
+  try {
+    return planMkfs(size, timed(options));
   } catch (error) {
     throw nameError(error, MKFS);
   }

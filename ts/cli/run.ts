@@ -114,6 +114,11 @@ const COMMANDS: Entry[] = [
     load: async () => (await import('./fsck.ts')).fsck,
   },
   {
+    name: 'mkfs',
+    summary: 'make a file system',
+    load: async () => (await import('./mkfs.ts')).mkfs,
+  },
+  {
     name: 'journal',
     summary: 'what the journal holds',
     load: async () => (await import('./journal.ts')).journal,
@@ -131,7 +136,7 @@ const COMMANDS: Entry[] = [
 ];
 
 /** Named in the documentation of the command line, but not part of this version. */
-const LATER = new Set('truncate fallocate mkfs mount serve'.split(' '));
+const LATER = new Set('truncate fallocate mount serve'.split(' '));
 
 /** Runs `ext4 ARGV…` and returns its exit code. Never throws; what was written has been handed to the targets. */
 export async function run(argv: string[], io: Io): Promise<number> {
@@ -211,9 +216,9 @@ async function help([name]: string[], io: Io, mistake: boolean): Promise<number>
   const list = COMMANDS.map((entry) => `  ${entry.name.padEnd(wide)}  ${entry.summary}\n`).join('');
   const text = `Usage: ext4 COMMAND [OPTION…] ADDRESS…
 
-Reads and changes ext2, ext3 and ext4 images: files, disks, http(s) URLs. No root, no mount. Only
-mkdir, rm, mv, ln, chmod, chown, touch and xattr --set or --remove write to an image, through its
-journal; for all others what is still only in the journal is replayed in memory, as Linux would.
+Makes, reads and changes ext2, ext3 and ext4 images: files, disks, http(s) URLs. No root, no mount.
+mkfs makes one. Only mkdir, rm, mv, ln, chmod, chown, touch and xattr --set or --remove write to an
+image that is there, through its journal; for all others what is still only in the journal is replayed in memory, as Linux would.
 
 Commands
 ${list}

@@ -14,7 +14,6 @@ import { journalSize, makeJournal } from './journal.ts';
 import { layOut } from './layout.ts';
 import type { MkfsOptions, MkfsResult } from './options.ts';
 import { makeMmp, makeOrphanFile } from './orphans.ts';
-import type { Geometry } from './plan.ts';
 import { makeResizeInode } from './resize.ts';
 import { refuse, settle } from './settle.ts';
 import { makeSuper, putSupers } from './super.ts';
@@ -30,20 +29,40 @@ import {
 /** Makes a file system on the device. EINVAL in one line for what cannot be; then nothing has been written. */
 export function* mkfsFlow(device: BlockDevice, o: MkfsOptions): Making<MkfsResult> {
   const offset = o.offset ?? 0;
-  if (offset < 0 || offset >= device.size || offset % device.blockSize !== 0) {
-    throw refuse(`offset ${offset} of a device of ${device.size} bytes`);
+  const made = build(device.size, device.blockSize, o);
+  const { g } = made.img;
+  const to = { device, offset, size: g.blocks * g.blockSize, zeroed: g.zeroed };
+  const written: Written = { bytes: 0, calls: 0 };
+  yield* writeImage(to, made.img, made.primary, written);
+  return report(made, written);
+}
+
+/** What mkfs would make on a device of `size` bytes, without one. */
+export function planMkfs(size: number, o: MkfsOptions): MkfsResult {
+  return report(build(size, 1, o), { bytes: 0, calls: 0 });
+}
+
+interface Made {
+  img: Image;
+  table: GroupTable;
+  /** The superblock that goes last. */
+  primary: Uint8Array;
+}
+
+/** The whole image but for ranges of zeroes, in memory. */
+function build(deviceSize: number, deviceBlock: number, o: MkfsOptions): Made {
+  const offset = o.offset ?? 0;
+  if (offset < 0 || offset >= deviceSize || offset % deviceBlock !== 0) {
+    throw refuse(`offset ${offset} of a device of ${deviceSize} bytes`);
   }
-  const settings = settle(o, device.size - offset);
+  const settings = settle(o, deviceSize - offset);
   if (settings.features.has(JOURNAL_DEV)) throw refuse('journal_dev is not made yet');
   const g = geometryOf(settings);
   const img = new Image(g, layOut(g));
   makeFiles(img);
   putTables(img);
   const table = makeGroups(img);
-  const primary = putSupers(img, makeSuper(img, table), table);
-  const to = { device, offset, size: g.blocks * g.blockSize, zeroed: g.zeroed };
-  const written = yield* writeImage(to, img, primary);
-  return report(g, img, table, written);
+  return { img, table, primary: putSupers(img, makeSuper(img, table), table) };
 }
 
 function makeFiles(img: Image): void {
@@ -57,14 +76,12 @@ function makeFiles(img: Image): void {
   if (features.has(ORPHAN_FILE)) makeOrphanFile(img);
 }
 
-function* writeImage(to: Target, img: Image, primary: Uint8Array): Making<Written> {
-  const written: Written = { bytes: 0, calls: 0 };
+function* writeImage(to: Target, img: Image, primary: Uint8Array, written: Written): Making<void> {
   yield* wipeMarks(to, written);
   yield* zeroTables(to, img, written);
   for (const { dpos, len } of img.zeroes) yield* zeroRange(to, dpos, len, written);
   yield* writePieces(to, img.pieces, written);
   yield* writeSuper(to, primary, written);
-  return written;
 }
 
 /** Tables with inodes in use always, the others only when the kernel is not to do it. */
@@ -78,7 +95,8 @@ function* zeroTables(to: Target, img: Image, written: Written): Making<void> {
   }
 }
 
-function report(g: Geometry, img: Image, table: GroupTable, written: Written): MkfsResult {
+function report({ img, table }: Made, written: Written): MkfsResult {
+  const { g } = img;
   return {
     blockSize: g.blockSize,
     blocks: g.blocks,
