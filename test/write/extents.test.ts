@@ -5,132 +5,25 @@
 import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';
 import { allocBlocks } from '../../ts/ext4/balloc.ts';
-import { CONVERT_CREDITS, convertBlocks, splitNeeds } from '../../ts/ext4/extentchange.ts';
-import { shiftStep, startShift } from '../../ts/ext4/extentshift.ts';
-import {
-  addBlocks,
-  allocRun,
-  insertExtent,
-  MAP_CREDITS,
-  punchBlocksStep,
-} from '../../ts/ext4/mapwrite.ts';
-import { step } from '../../ts/flow.ts';
-import {
-  change,
-  debugfs,
-  e2fsck,
-  Model,
-  type Mounted,
-  makeImage,
-  mountImage,
-  settle,
-} from '../ext4/mapimage.ts';
+import { addBlocks, insertExtent, MAP_CREDITS } from '../../ts/ext4/mapwrite.ts';
+import { change, Model, type Mounted, makeImage, mountImage, settle } from '../ext4/mapimage.ts';
 import { need } from '../need.ts';
 import { randomOf } from '../slow.ts';
+import {
+  alloc,
+  collapse,
+  convert,
+  failAtStop,
+  finish,
+  punch,
+  sectors,
+  sectorsOf,
+  shift,
+  shown,
+} from './extents.ts';
 
 const seed = Number(process.env.SEED ?? 1 + Math.floor(Math.random() * 2 ** 31));
 const ORACLES = need.tool('mke2fs', 'debugfs', 'e2fsck');
-
-/** Converts what of [lblk, lblk + count) is mapped, run by run, in steps as a caller would. */
-function convert(model: Model, lblk: number, count: number, written: boolean): void {
-  const { fs, inode, blocks } = model;
-  for (let at = lblk; at < lblk + count; at++) {
-    if (!blocks.has(at)) continue;
-    let end = at;
-    while (end < lblk + count && blocks.has(end)) end++;
-    const needs = fs.runSync(step(() => splitNeeds(inode, at, end - at, written)));
-    const before = inode.u32(F.I_BLOCKS_LO);
-    while (at < end) {
-      const done = change(fs, CONVERT_CREDITS, () => convertBlocks(inode, at, end - at, written));
-      expect(done).toBeGreaterThan(0);
-      expect(done).toBeLessThanOrEqual(end - at);
-      for (let i = at; i < at + done; i++) blocks.get(i)!.unwritten = !written;
-      at += done;
-    }
-    if (!needs) expect(inode.u32(F.I_BLOCKS_LO)).toBe(before);
-  }
-}
-
-function finish(m: Mounted, ...models: Model[]): Uint8Array {
-  for (const model of models) expect(model.compare(m.fs)).toBe('');
-  m.fs.runSync(m.fs.unmount());
-  const bytes = m.contents();
-  expect(e2fsck(bytes)).toBe('');
-  const again = mountImage(new Uint8Array(bytes), { ro: true });
-  for (const model of models) expect(model.compare(again.fs)).toBe('');
-  again.fs.runSync(again.fs.unmount());
-  return bytes;
-}
-
-/** The extents of /f0 as debugfs shows them. */
-function shown(bytes: Uint8Array): [lblk: number, len: number, unwritten: boolean][] {
-  const found: [number, number, boolean][] = [];
-  for (const line of debugfs(bytes, 'ex /f0').split('\n')) {
-    const m = /^\s*(\d+)\/\s*(\d+)\s+\d+\/\s*\d+\s+(\d+) -\s+(\d+)\s+\d+ -\s+\d+\s+(\d+)(.*)$/.exec(
-      line,
-    );
-    if (m && m[1] === m[2]) found.push([Number(m[3]), Number(m[5]), m[6].includes('Uninit')]);
-  }
-  return found;
-}
-
-/** Punches [from, to) in steps, each of which leaves a sound tree; returns how many. */
-function punch(model: Model, from: number, to: number): number {
-  const { fs, inode, blocks } = model;
-  let steps = 1;
-  while (fs.runSync(step(punchBlocksStep, inode, from, to))) steps++;
-  for (const lblk of [...blocks.keys()]) if (lblk >= from && lblk < to) blocks.delete(lblk);
-  return steps;
-}
-
-/** Allocates at the first hole at or behind `lblk`, as much of `want` as the hole has. */
-function alloc(model: Model, lblk: number, want: number, unwritten: boolean): void {
-  const { fs, inode, blocks } = model;
-  while (blocks.has(lblk)) lblk++;
-  let room = 1;
-  while (room < want && !blocks.has(lblk + room)) room++;
-  for (let done = 0; done < room; ) {
-    const at = lblk + done;
-    const run = change(fs, MAP_CREDITS + 1, () => {
-      const got = allocRun(inode, at, room - done, unwritten);
-      model.grow(at + got.count);
-      return got;
-    });
-    expect(run.count).toBeGreaterThan(0);
-    expect(run.count).toBeLessThanOrEqual(room - done);
-    for (let i = 0; i < run.count; i++) blocks.set(at + i, { pblk: run.pblk + i, unwritten });
-    done += run.count;
-  }
-}
-
-/** Moves what lies at or behind `from` by `delta` blocks, in steps; the size is at every step what fsck accepts. */
-function shift(model: Model, from: number, delta: number): number {
-  const { fs, inode, blocks } = model;
-  const grow = () => inode.setSize(inode.size + delta * fs.vol.sb.blockSize);
-  if (delta > 0) change(fs, 1, grow);
-  let steps = 0;
-  for (let at = startShift({ from, delta }); at >= 0; steps++) {
-    at = fs.runSync(step(shiftStep, inode, { from, delta }, at));
-  }
-  if (delta < 0) change(fs, 1, grow);
-  const moved = [...blocks].map(([lblk, to]) => [lblk < from ? lblk : lblk + delta, to] as const);
-  blocks.clear();
-  for (const [lblk, to] of moved) blocks.set(lblk, to);
-  return steps;
-}
-
-function collapse(model: Model, from: number, to: number): number {
-  return punch(model, from, to) + shift(model, to, from - to);
-}
-
-/** Sectors that a file of these blocks has, without its nodes: whole clusters. */
-function sectorsOf(model: Model): number {
-  const { clusterBlocks, blockSize } = model.fs.vol.sb;
-  const clusters = new Set(
-    [...model.blocks.keys()].map((lblk) => Math.floor(lblk / clusterBlocks)),
-  );
-  return clusters.size * clusterBlocks * (blockSize / 512);
-}
 
 const SETS: [mkfs: string, size: string][] = [
   ['-t ext4 -b 1024', '32M'],
@@ -151,7 +44,7 @@ need.describe('random changes', [ORACLES], () => {
         const models = ['/f0', '/f1'].map((path) => new Model(m.fs, path));
         const roll = randomOf(seed);
         for (let i = 0; i < (forceMiss ? 200 : 600); i++) {
-          act(models[roll(2)], roll);
+          act(m, models[roll(2)], roll);
           if (i % 60 === 0) {
             settle(m.fs);
             for (const model of models) expect(model.compare(m.fs)).toBe('');
@@ -163,7 +56,7 @@ need.describe('random changes', [ORACLES], () => {
         for (const model of gone) {
           const end = Math.ceil(model.inode.size / model.fs.vol.sb.blockSize);
           punch(model, 0, end);
-          expect(model.inode.u32(F.I_BLOCKS_LO)).toBe(0);
+          expect(sectors(model)).toBe(0);
         }
         finish(again, ...gone);
       });
@@ -182,21 +75,27 @@ function move(model: Model, lblk: number, roll: (n: number) => number): void {
   } else if (from + delta < end) collapse(model, from, from + delta);
 }
 
-/** One random change: blocks are allocated, punched or converted near the start, in the middle or far out. */
-function act(model: Model, roll: (n: number) => number): void {
+/** One random change: blocks are allocated, punched or converted near the start, in the middle or far out; at times it
+ *  fails first. */
+function act(m: Mounted, model: Model, roll: (n: number) => number): void {
   const extents = model.inode.has(F.EXT4_EXTENTS_FL);
   const { blockSize } = model.fs.vol.sb;
   const far = extents ? 2 ** 31 : Math.min(2 ** 24, (blockSize / 4) ** 3);
   const lblk = [0, 0, 0, 100, 12 + blockSize / 4 - 5, 70_000, far][roll(7)] + roll(700);
   const what = roll(100);
-  const before = model.inode.u32(F.I_BLOCKS_LO);
   const some = 1 + roll(roll(4) === 0 ? 300 : 12);
-  if (what < 50) alloc(model, lblk, some, extents && roll(2) === 0);
-  else if (what < 75 || !extents) punch(model, lblk, lblk + 1 + roll(roll(4) === 0 ? 600 : 20));
-  else if (what < 88) convert(model, lblk, some, roll(2) === 0);
-  else move(model, lblk, roll);
-  const nodes = model.inode.u32(F.I_BLOCKS_LO) - sectorsOf(model);
-  expect(nodes, `sectors before: ${before}`).toBeGreaterThanOrEqual(0);
+  const wide = 1 + roll(roll(4) === 0 ? 600 : 20);
+  const unwritten = extents && roll(2) === 0;
+  if (what >= 88 && extents) return move(model, lblk, roll);
+  const run = () => {
+    if (what < 50) alloc(model, lblk, some, unwritten);
+    else if (what < 75 || !extents) punch(model, lblk, lblk + wide);
+    else convert(model, lblk, some, unwritten);
+  };
+  if (roll(10) === 0) failAtStop(m, run);
+  else run();
+  const nodes = sectors(model) - sectorsOf(model);
+  expect(nodes).toBeGreaterThanOrEqual(0);
 }
 
 need.describe('conversion', [ORACLES], () => {
