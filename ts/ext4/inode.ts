@@ -53,6 +53,8 @@ export class Inode {
   writeErrors = 0;
   /** A new file, which may hold its first bytes inline. */
   mayInline = false;
+  /** Views of a DAX file that may be written: its blocks stay. */
+  daxLeases = 0;
   /** Where the next held blocks are looked for; 0 = behind what is mapped. */
   holdGoal = 0;
   /** The newest transaction that changed more than times. */

@@ -2,6 +2,7 @@
 // zeroed behind it, the inode becomes an orphan with its new size, what is cached behind it is dropped, and blocks go
 // step by step; a crash on the way finishes at the next mount. The caller has the inode's turn.
 
+import { Ext4Error } from '../errno.ts';
 import { type Flow, freeze, step } from '../flow.ts';
 import { dropData } from './delayed.ts';
 import { MAX_LBLK } from './extentwrite.ts';
@@ -27,6 +28,7 @@ export function* truncateFile(vol: Ext4Volume, ino: number, size: number): Flow<
     yield* zeroEof(inode, size);
     return yield* growSize(inode, size);
   }
+  if (inode.daxLeases > 0) throw new Ext4Error('EBUSY', 'its blocks are on view');
   yield* freeze(ino);
   const off = size % vol.sb.blockSize;
   if (off > 0 && size < inode.size) yield* zeroPartial(inode, size, vol.sb.blockSize - off);

@@ -36,6 +36,7 @@ import {
   MAP_MORE_CREDITS,
   RUN_CREDITS,
 } from './mapwrite.ts';
+import { touchForWrite } from './size.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** Bytes, and runs, that are written between two handles. */
@@ -92,6 +93,7 @@ function* writeBackInode(inode: Inode): Flow<Ext4Error | undefined> {
     if (batch === null) break;
     yield* writeBatch(inode, batch, errors);
   }
+  if (inode.touched < 0) yield* attempt(touchForWrite, inode);
   const settled = yield* attempt(settle, inode);
   if (settled instanceof Ext4Error) errors.push(settled);
   if (errors.length > 0) yield* step(noteError, inode, errors[0]);

@@ -26,7 +26,7 @@ import { DataOps } from './data.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
 import { blockStep, dumpGroup, type ExtentRecord, extentsOf, seekFrom } from './inspect.ts';
-import { type Lease, lease, leaseCached, leaseDirect } from './lease.ts';
+import { type Lease, lease, leaseCached, leaseDirect, leaseForWrite } from './lease.ts';
 import { mountSession, mountSessionSync, type Session } from './mount.ts';
 import { joinPath, type Path } from './names.ts';
 import type { MountOptions } from './options.ts';
@@ -272,11 +272,15 @@ export class FileSystem {
     return this.#files.get(fd).inode.path;
   }
 
-  /** A zero-copy lease of [pos, pos + len), clipped to the file. EROFS for `write`. */
+  /** A zero-copy lease of [pos, pos + len), clipped to the file. For `write` the file is open for that: EBADF; EROFS. */
   *view(fd: number, pos: number, len: number, write: boolean): Flow<Lease> {
-    if (write) throw new Ext4Error('EROFS');
     const file = this.#files.get(fd);
     checkReadable(file);
+    if (write) {
+      if (this.readOnly) throw new Ext4Error('EROFS');
+      if ((file.flags & O.O_ACCMODE) !== O.O_RDWR) throw new Ext4Error('EBADF');
+      return yield* leaseForWrite(file.inode, pos, len);
+    }
     return yield* lease(file.inode, pos, len);
   }
 

@@ -4,13 +4,17 @@
 import type { Folio } from '../cache/folio.ts';
 import { missing } from '../cache/missing.ts';
 import { Ext4Error } from '../errno.ts';
+import { releaseDelayed, reserveBlocks } from '../ext4/delayed.ts';
 import { readInline } from '../ext4/inline.ts';
 import type { Inode } from '../ext4/inode.ts';
-import { daxView } from '../ext4/path/dax.ts';
+import { ext4Iomap } from '../ext4/iomap.ts';
+import { daxFault, daxView, persistDax } from '../ext4/path/dax.ts';
+import { convertInline } from '../ext4/path/inline.ts';
 import { readPath } from '../ext4/path/read.ts';
-import { type Flow, step } from '../flow.ts';
+import { attempt, type Flow, lock, step } from '../flow.ts';
 import { newReadahead } from '../iomap/buffered.ts';
 import { dropRange, type Pinned, pin, pinFolios, unpin } from '../iomap/fault.ts';
+import { IOMAP_HOLE, mappings } from '../iomap/iter.ts';
 
 /** Bytes of a file that stay where they are until release(). */
 export class Lease {
@@ -22,6 +26,8 @@ export class Lease {
   /** The one folio that holds all of it, or what else is pinned. */
   readonly #folio: Folio | null;
   readonly #pinned: Pinned | null;
+  /** Position in the file of a lease that may be written, or -1. */
+  #pos = -1;
   #released = false;
 
   constructor(
@@ -55,15 +61,116 @@ export class Lease {
     return (direct ?? vol.cache.kernels).memory;
   }
 
+  /** Says that its space was promised, so that stores may be announced. */
+  allowWrites(pos: number): this {
+    this.#pos = pos;
+    if (this.inode.path === 'dax') this.inode.daxLeases++;
+    return this;
+  }
+
+  get writable(): boolean {
+    return this.#pos >= 0;
+  }
+
+  /** Announces stores to [pos, pos + len) of the lease: they will be written. EBADF when it is for reading; EINVAL
+   *  outside of it; ESTALE once it was released, or a truncation or punch took the range away. */
+  dirty(pos: number, len: number): void {
+    const { inode } = this;
+    if (this.#pos < 0) throw new Ext4Error('EBADF', 'the view is read-only');
+    const total = this.segments.reduce((sum, part) => sum + part.length, 0);
+    if (!(pos >= 0 && len >= 0 && pos + len <= total))
+      throw new Ext4Error('EINVAL', 'outside the view');
+    if (this.#released) throw new Ext4Error('ESTALE', 'the view was released');
+    if (inode.vol.journal?.aborted !== null) throw new Ext4Error('EROFS');
+    inode.touched = -1;
+    inode.vol.dirtyInodes.add(inode);
+    const start = this.#pos + pos;
+    if (inode.path === 'dax') return persistDax(inode, this.segments, pos, len);
+    const folios = this.#folio === null ? (this.#pinned as Pinned).folios : [this.#folio];
+    for (const folio of folios) markStores(inode, folio, start, start + len);
+  }
+
   /** Gives the pages back; the views must not be used any more. Again: nothing happens. */
   release(): void {
     if (this.#released) return;
     this.#released = true;
     const { vol } = this.inode;
+    if (this.#pos >= 0) this.#endWrites();
     if (this.#folio !== null) unpin(vol.cache, this.#folio);
     if (this.#pinned !== null) for (const folio of this.#pinned.folios) unpin(vol.cache, folio);
     this.inode.users--;
     vol.leases--;
+  }
+
+  /** What was promised and never used is given back. */
+  #endWrites(): void {
+    const { inode } = this;
+    if (inode.path === 'dax') inode.daxLeases--;
+    const folios = this.#folio === null ? (this.#pinned?.folios ?? []) : [this.#folio];
+    for (const folio of folios) if (!folio.detached) giveBack(inode, folio);
+  }
+}
+
+/** The blocks of a folio that [start, end) of the file touches are dirty. */
+function markStores(inode: Inode, folio: Folio, start: number, end: number): void {
+  const { cache } = inode.vol;
+  const { blockSize } = cache;
+  const from = Math.max(folio.lblk, Math.floor(start / blockSize));
+  const to = Math.min(folio.lblk + folio.n, Math.ceil(end / blockSize));
+  if (from >= to) return;
+  if (folio.detached) throw new Ext4Error('ESTALE', 'the range was taken from the file');
+  cache.markDirty(folio, from - folio.lblk, to - from);
+}
+
+function giveBack(inode: Inode, folio: Folio): void {
+  const { cache } = inode.vol;
+  for (let at = 0; at < folio.n; at++) {
+    const lblk = folio.lblk + at;
+    if (!cache.isDirty(folio, at) && inode.delayed?.runs.has(lblk))
+      releaseDelayed(inode, lblk, lblk + 1);
+  }
+}
+
+/** A lease for writing: its space is promised (or, on DAX, allocated) for all of it at once. EINVAL for an empty range;
+ *  ENOSPC; EOPNOTSUPP on the journalled path, whose blocks change only within handles. */
+export function* leaseForWrite(inode: Inode, pos: number, length: number): Flow<Lease> {
+  yield* lock(inode.ino);
+  const len = Math.min(length, inode.size - pos);
+  if (!(pos >= 0 && len > 0)) throw new Ext4Error('EINVAL', `view of ${length} bytes at ${pos}`);
+  if (inode.path === 'inline') yield* convertInline(inode);
+  if (inode.path === 'journalled') throw new Ext4Error('EOPNOTSUPP', 'a view of journalled data');
+  if (inode.path === 'dax') {
+    for (let at = pos; at < pos + len; ) at += yield* step(daxFault, inode, at, pos + len - at);
+    return (yield* step(leaseDirect, inode, pos, len))!.allowWrites(pos);
+  }
+  const taken = yield* lease(inode, pos, len);
+  const failed = yield* attempt(promiseStep, inode, pos, len);
+  if (failed instanceof Ext4Error) {
+    taken.release();
+    throw failed;
+  }
+  return taken.allowWrites(pos);
+}
+
+/** Promises space for every hole in the range, or for none. Throws Missing; ENOSPC. */
+function promiseStep(inode: Inode, pos: number, len: number): void {
+  const { blockSize } = inode.vol.sb;
+  inode.at();
+  inode.vol.dirtyInodes.add(inode);
+  const first = Math.floor(pos / blockSize);
+  const end = Math.ceil((pos + len) / blockSize);
+  const fresh: { from: number; to: number }[] = [];
+  for (const map of mappings(inode, ext4Iomap, first * blockSize, (end - first) * blockSize, 0)) {
+    if (map.type !== IOMAP_HOLE) continue;
+    fresh.push({ from: map.pos / blockSize, to: Math.ceil((map.pos + map.len) / blockSize) });
+  }
+  const got: { from: number; to: number }[] = [];
+  for (const { from, to } of fresh) {
+    const n = reserveBlocks(inode, from, to - from);
+    got.push({ from, to: from + n });
+    if (n === to - from) continue;
+    for (const run of got) releaseDelayed(inode, run.from, run.to);
+    throw new Ext4Error('ENOSPC');
   }
 }
 
@@ -99,7 +206,7 @@ export function* lease(inode: Inode, pos: number, length: number): Flow<Lease> {
   if (inode.path === 'dax') {
     return (yield* step(leaseDirect, inode, pos, len)) ?? (yield* copied(inode, pos, len));
   }
-  if (inode.path === 'inline') return yield* copied(inode, pos, len);
+  if (inode.path === 'inline' || inode.path === 'journalled') return yield* copied(inode, pos, len);
   const range = { pos, len };
   const half = inode.vol.cache.arena.units * inode.vol.cache.blockSize * 0.5;
   if (len > half) throw new Ext4Error('ENOMEM', `a view of ${len} bytes in a cache of ${2 * half}`);

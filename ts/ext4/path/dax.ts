@@ -122,6 +122,36 @@ function zeroImage(vol: Ext4Volume, dpos: number, len: number): void {
   persist?.call(vol.device.direct, dpos, len);
 }
 
+/** One step: blocks for the start of a range that is about to be mapped for stores; returns how many bytes have them. */
+export function daxFault(inode: Inode, pos: number, len: number): number {
+  inode.at();
+  mapAt(inode, pos, pos + Math.min(len, STEP_BYTES));
+  if (map.type === IOMAP_MAPPED) return map.len;
+  const { blockSize } = inode.vol.sb;
+  const start = pos - (pos % blockSize);
+  const end = Math.ceil((pos + map.len) / blockSize) * blockSize;
+  mapAt(inode, start, end);
+  inode.vol.journal!.start(64);
+  fill(inode, start);
+  zeroImage(inode.vol, map.dpos, map.len);
+  inode.vol.journal!.stop();
+  return Math.min(start + map.len - pos, len);
+}
+
+/** Stores to [pos, pos + len) of a view are told to the device. */
+export function persistDax(inode: Inode, segments: Uint8Array[], pos: number, len: number): void {
+  const { ptr, persist } = inode.vol.device.direct!;
+  let start = 0;
+  for (const part of segments) {
+    const from = Math.max(pos, start);
+    const to = Math.min(pos + len, start + part.length);
+    if (from < to) {
+      persist?.call(inode.vol.device.direct, part.byteOffset - ptr + from - start, to - from);
+    }
+    start += part.length;
+  }
+}
+
 /** Zeroes bytes of one block in the image; holes and unwritten blocks are zero already. Throws Missing. */
 export function zeroDax(inode: Inode, pos: number, len: number): Zeroed {
   mapAt(inode, pos, pos + len);
