@@ -1,4 +1,4 @@
-// `ext4 tar -c`: a tree as a tar stream: owners as numbers, devices, fifos, hard links, xattrs and ACLs, holes. Names
+// `ext4 tar`: reading an archive is untar.ts. `tar -c`: a tree as a tar stream: owners as numbers, devices, fifos, hard links, xattrs and ACLs, holes. Names
 // are in the order of their bytes and nothing comes from the clock or the host: the same tree gives the same archive.
 
 import type { Ext4 } from '../index.ts';
@@ -23,23 +23,33 @@ import { eachFile, type Operand } from './volume.ts';
 import { attributesOf } from './xattr.ts';
 
 export const tar: Command = {
-  usage: 'tar -c [-v] [--no-xattrs] [--no-sparse] ADDR',
-  about: `Writes a file or a tree to standard output as a tar archive (pax). The members of a
-directory are named from ./ on. Sockets have no place in an archive:
-they are left out, and said to be.`,
+  usage: 'tar -c|-x [-v] [OPTION…] ADDR',
+  about: `With -c writes a file or a tree to standard output as a tar archive (pax). The members of
+a directory are named from ./ on. Sockets have no place in an archive: they are left out, and said
+to be. With -x unpacks an archive (ustar, pax, GNU; also gzip) from standard input into a directory
+of the image: owners by number, modes, times, devices, hard links, attributes, ACLs, holes. Names
+with .. and links that lead out of the directory are refused; a link to a directory stays one.`,
   options: [
-    { name: 'create', short: 'c', help: 'make an archive (to be said: reading one comes later)' },
+    { name: 'create', short: 'c', help: 'make an archive' },
+    { name: 'extract', short: 'x', help: 'unpack one' },
     { name: 'verbose', short: 'v', help: 'name the members on standard error' },
     { name: 'no-xattrs', help: 'leave out extended attributes and ACLs' },
     { name: 'no-sparse', help: 'store holes as zeros, for readers that know no sparse files' },
+    { name: 'strip-components', value: 'N', help: 'leave out the first N names of each path' },
   ],
   examples: [
     'ext4 tar -c raspios.img:2:/home | tar -tv',
+    'docker export box | ext4 tar -x rootfs.img:/',
     "ext4 tar -c disk.img:/ | sudo tar -x --xattrs --xattrs-include='*' --numeric-owner -C rootfs",
   ],
   async run(call) {
     const operands = call.expect(1, 1);
-    if (!call.has('create')) throw new UsageError('say -c: making an archive is what there is');
+    if (call.has('create') === call.has('extract')) throw new UsageError('say -c or -x');
+    if (call.has('extract')) {
+      const { extractArchive } = await import('./untar.ts');
+      await extractArchive(call, operands);
+      return undefined;
+    }
     if (call.io.out.isTTY)
       throw new UsageError('an archive is not for a terminal: use a pipe or >');
     await eachFile(call, operands, async (operand) => {

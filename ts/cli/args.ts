@@ -117,7 +117,9 @@ export const JSON_LINES: Option = { name: 'json', help: 'print one JSON object a
 
 /** Every option that a command takes. */
 export function optionsOf(command: Command): Option[] {
-  return [...command.options, ...(command.image === false ? [] : COMMON), HELP];
+  const taken = new Set(command.options.map(({ short }) => short));
+  const common = COMMON.map((one) => (taken.has(one.short) ? { ...one, short: undefined } : one));
+  return [...command.options, ...(command.image === false ? [] : common), HELP];
 }
 
 export interface Parsed {

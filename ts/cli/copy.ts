@@ -1,4 +1,4 @@
-// `ext4 cp`: out of an image onto the host, or one file to standard output.
+// `ext4 cp`: out of an image onto the host or to standard output; into an image by insert.ts.
 
 import { statSync } from 'node:fs';
 import type { Ext4 } from '../index.ts';
@@ -7,16 +7,18 @@ import type { Call, Command } from './args.ts';
 import { writeOut } from './cat.ts';
 import { Failure, UsageError } from './errors.ts';
 import { Extractor } from './extract.ts';
+import { copyInto } from './insert.ts';
 import { encodeName } from './names.ts';
 import { baseOf, factsOf } from './tree.ts';
 import { Operand, withVolumes } from './volume.ts';
 
 export const cp: Command = {
-  usage: 'cp [-rpav] ADDR… DESTINATION',
-  about: `Copies files out of an image, to a file, a directory or - (standard output).
-Each file appears whole or not at all, holes stay holes. With -p modes, times (to the microsecond),
-hard links and, as root, owners are kept. Extended attributes cannot be set from Node: 'ext4 tar'
-carries them.`,
+  usage: 'cp [-rpav] SOURCE… DESTINATION',
+  about: `Copies files out of an image, into one, or from one to another; - is standard input or
+output. Each file appears whole or not at all, holes stay holes. Into an image, -p keeps modes,
+times, owners, hard links and extended attributes (the host's as getfattr(1) reads them); without
+it a file that is replaced keeps its owner, mode and attributes. Out of an image, -p keeps modes,
+times (to the microsecond), hard links and, as root, owners: 'ext4 tar' carries the attributes.`,
   options: [
     { name: 'recursive', short: 'r', help: 'directories with what is in them; links as links' },
     { name: 'preserve', short: 'p', help: 'keep modes, times, hard links, owners' },
@@ -27,16 +29,19 @@ carries them.`,
     'ext4 cp raspios.img:2:/etc/hostname .',
     'ext4 cp -rp disk.img:/home ./home',
     'ext4 cp disk.img:/var/log/syslog - | less',
+    'echo node7 | ext4 cp - raspios.img:2:/etc/hostname',
+    'ext4 cp -a ./overlay/. disk.img:/',
   ],
   async run(call) {
     const operands = call.expect(2);
     const sources = operands.slice(0, -1);
     const target = operands[operands.length - 1];
-    const odd = sources.find((source) => !isAddress(source));
-    if (odd !== undefined || isAddress(target)) {
-      const what = odd === undefined ? `'${target}' is in an image` : `'${odd}' is not in an image`;
-      throw new UsageError(`${what}: this version copies out of images only`);
+    if (isAddress(target)) {
+      await copyInto(call, sources, target);
+      return undefined;
     }
+    const odd = sources.find((source) => !isAddress(source));
+    if (odd !== undefined) throw new UsageError(`neither '${odd}' nor '${target}' is in an image`);
     if (target === '-') {
       await writeOut(call, sources);
       return undefined;

@@ -64,6 +64,7 @@ export class Io {
   readonly err: Sink;
   readonly env: Record<string, string | undefined>;
   readonly signal: AbortSignal;
+  readonly #input: AsyncIterable<Uint8Array> | undefined;
   /** Colour and escapes on standard output. */
   readonly colour: boolean;
   #rested = performance.now();
@@ -73,12 +74,19 @@ export class Io {
     err: Target,
     env: Record<string, string | undefined>,
     signal: AbortSignal,
+    input?: AsyncIterable<Uint8Array>,
   ) {
+    this.#input = input;
     this.out = new Sink(out);
     this.err = new Sink(err);
     this.env = env;
     this.signal = signal;
     this.colour = out.isTTY && !env.NO_COLOR && env.TERM !== 'dumb';
+  }
+
+  /** Standard input, which nothing touches until it is asked for. An interrupt ends it. */
+  get input(): AsyncIterable<Uint8Array> {
+    return interruptible(this.#input ?? process.stdin, this.signal);
   }
 
   /** Lets signals and timers in, at most every 20 ms. Throws Interrupted after SIGINT. */
@@ -89,6 +97,25 @@ export class Io {
       this.#rested = performance.now();
     }
     if (this.signal.aborted) throw new Interrupted();
+  }
+}
+
+/** The same bytes; Interrupted as soon as the signal fires, also while none come. */
+async function* interruptible(
+  from: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const all = from[Symbol.asyncIterator]();
+  const interrupted = new Promise<never>((_, reject) => {
+    const stop = () => reject(new Interrupted());
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+  interrupted.catch(() => undefined); // it is looked at only while something is waited for
+  for (;;) {
+    const { done, value } = await Promise.race([all.next(), interrupted]);
+    if (done) return;
+    yield value;
   }
 }
 

@@ -5,7 +5,7 @@ import { type Address, parseAddress } from './address.ts';
 import type { Call, Command } from './args.ts';
 import { Failure, UsageError } from './errors.ts';
 import { join, shown } from './names.ts';
-import { baseOf, bytesOf, type Facts, factsOf } from './tree.ts';
+import { baseOf, bytesOf, optionalFacts } from './tree.ts';
 import { type Volumes, withVolumes } from './volume.ts';
 
 const VERBOSE = { name: 'verbose', short: 'v', help: 'name what is done' };
@@ -54,18 +54,8 @@ async function move(call: Call, img: Ext4, from: string, to: string): Promise<vo
 }
 
 async function isSame(img: Ext4, a: string, b: string): Promise<boolean> {
-  const [one, other] = await Promise.all([a, b].map((path) => optional(img, path)));
+  const [one, other] = await Promise.all([a, b].map((path) => optionalFacts(img, path)));
   return one !== null && other !== null && one.ino === other.ino;
-}
-
-async function optional(img: Ext4, path: string, follow = false): Promise<Facts | null> {
-  try {
-    return await factsOf(img, path, follow);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
-    throw error;
-  }
 }
 
 export const ln: Command = {
@@ -167,7 +157,7 @@ async function isTargetDirectory(
   const direct = call.has('no-target-directory') || call.has('exchange');
   if (direct && many) throw new UsageError('several files have no place under one name');
   if (direct) return false;
-  const facts = await optional(img, path, !call.has('no-dereference'));
+  const facts = await optionalFacts(img, path, !call.has('no-dereference'));
   const directory = facts !== null && (facts.mode & 0o170000) === 0o040000;
   if (many && !directory) throw new Failure(`${path}: not a directory`);
   return directory;

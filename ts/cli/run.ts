@@ -65,7 +65,7 @@ const COMMANDS: Entry[] = [
   },
   {
     name: 'cp',
-    summary: 'copy files out of the image',
+    summary: 'copy files out of images and into them',
     load: async () => (await import('./copy.ts')).cp,
   },
   {
@@ -104,8 +104,18 @@ const COMMANDS: Entry[] = [
     load: async () => (await import('./make.ts')).touch,
   },
   {
+    name: 'truncate',
+    summary: 'set the size of files',
+    load: async () => (await import('./resize.ts')).truncate,
+  },
+  {
+    name: 'fallocate',
+    summary: 'reserve, free and move the space of files',
+    load: async () => (await import('./resize.ts')).fallocate,
+  },
+  {
     name: 'tar',
-    summary: 'write a tree to standard output as a tar archive',
+    summary: 'a tree as a tar archive, out and in',
     load: async () => (await import('./archive.ts')).tar,
   },
   {
@@ -136,7 +146,7 @@ const COMMANDS: Entry[] = [
 ];
 
 /** Named in the documentation of the command line, but not part of this version. */
-const LATER = new Set('truncate fallocate mount serve'.split(' '));
+const LATER = new Set('mount serve'.split(' '));
 
 /** Runs `ext4 ARGV…` and returns its exit code. Never throws; what was written has been handed to the targets. */
 export async function run(argv: string[], io: Io): Promise<number> {

@@ -42,7 +42,32 @@ export function bytesOf(path: string): Buffer {
 export async function factsOf(img: Ext4, path: string, follow = false): Promise<Facts> {
   const { lstat, stat } = img.promises;
   const at = bytesOf(path);
-  const s = follow ? await stat(at, { bigint: true }) : await lstat(at, { bigint: true });
+  return factsFrom(follow ? await stat(at, { bigint: true }) : await lstat(at, { bigint: true }));
+}
+
+/** The same, or null for what is not there. */
+export async function optionalFacts(
+  img: Ext4,
+  path: string,
+  follow = false,
+): Promise<Facts | null> {
+  try {
+    return await factsOf(img, path, follow);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw error;
+  }
+}
+
+type StatNumbers = Record<
+  'ino' | 'mode' | 'nlink' | 'uid' | 'gid' | 'rdev' | 'dev' | 'size' | 'blksize' | 'blocks',
+  bigint
+> &
+  Record<'atimeNs' | 'mtimeNs' | 'ctimeNs' | 'birthtimeNs', bigint>;
+
+/** From what stat says with `bigint`. */
+export function factsFrom(s: StatNumbers): Facts {
   return {
     ino: Number(s.ino),
     mode: Number(s.mode),
