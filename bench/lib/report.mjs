@@ -19,13 +19,13 @@ export function rate(bytes, ns) {
 }
 
 /** A line from the times of a race: `ours` against `peer`, at least `target` times as fast; without a target it only
- *  informs. `show` makes text of nanoseconds. */
-export function compare(what, times, { ours, peer, target, show = time }) {
+ *  informs. `show` makes text of nanoseconds; `by: 'median'` judges by the medians. */
+export function compare(what, times, { ours, peer, target, show = time, by = 'min' }) {
   if (!times.has(peer)) return;
   const found = ratio(times, ours, peer);
   const figures = `${found.min.toFixed(2)} (${found.median.toFixed(2)})`;
   const both = (name) => `${show(times.get(name).min)} (${show(times.get(name).median)})`;
-  const verdict = target === undefined ? '' : mark(found.min >= target);
+  const verdict = target === undefined ? '' : mark(found[by] >= target);
   const wanted = target === undefined ? '' : `≥ ${target}`;
   rows.push([what, both(ours), peer, both(peer), figures, wanted, verdict]);
 }
