@@ -15,8 +15,6 @@ const DIFFERENCES: Record<string, string> = {
   'cap_f_desc_size_bad.1.img':
     'descriptors of 129 bytes: e2fsck goes on, the kernel refuses it, and so do we',
   'f_h_badroot.img': 'e2fsck 1.47 crashes in the middle of pass 2 (exit 8); four indexes are bad',
-  'f_illitable.img':
-    'e2fsck gives up at an inode table outside the file system; we go on and name what else is wrong',
 };
 
 /** Images on which e2fsck never ends. */

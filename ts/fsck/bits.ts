@@ -59,6 +59,23 @@ export class Bits {
     return false;
   }
 
+  /** How many numbers are in the set. */
+  size(): number {
+    let count = 0;
+    for (const page of this.#pages) {
+      if (page === undefined) continue;
+      for (const word of page) for (let bits = word; bits !== 0; bits &= bits - 1) count++;
+    }
+    return count;
+  }
+
+  /** The first number in [from, to) that is not in the set, or `to`. */
+  nextClear(from: number, to: number): number {
+    let at = from;
+    while (at < to && this.has(at)) at++;
+    return Math.min(at, to);
+  }
+
   /** All numbers in the set, ascending. */
   *values(): Generator<number> {
     for (let index = 0; index < this.#pages.length; index++) {

@@ -7,8 +7,10 @@ import { Ext4Error } from '../errno.ts';
 import { hasBit } from '../ext4/features.ts';
 import type { Super } from '../ext4/super.ts';
 import { type Flow, flushDevice } from '../flow.ts';
+import { resolveShared } from './clone.ts';
 import { checkGroups, readGroups, writeGroups } from './groups.ts';
 import { checkJournal } from './journal.ts';
+import { rebuildDirectories } from './makedir.ts';
 import { needsRecovery, type Opened, openImage } from './open.ts';
 import { checkResizeInode, checkSuper } from './pass0.ts';
 import { checkInodes } from './pass1.ts';
@@ -79,6 +81,7 @@ export function* fsckFlow(device: BlockDevice, o: FsckOptions = {}): Flow<FsckRe
     if (typeof again === 'string') return { ...refused(again), problems: report.problems };
     opened = again;
   }
+  if (vol !== null && vol.fatal !== '') return { ...refused(vol.fatal), problems: report.problems };
   if (report.found === 0 && mended > 0 && vol !== null) yield* markClean(vol);
   const { sb } = opened;
   return { ...counts(sb, vol?.files ?? 0, vol?.dirs.length ?? 0), ...verdict(report, mended) };
@@ -168,13 +171,16 @@ function* passes(vol: Volume): Flow<boolean> {
   yield* readGroups(vol);
   if (!(yield* checkSuper(vol))) return false;
   checkGroups(vol);
+  if (vol.fatal !== '') return false;
   const journal = yield* checkJournal(vol);
   if (journal !== 'go') return journal === 'again';
   yield* checkResizeInode(vol);
   report.pass = 1;
   yield* checkInodes(vol);
+  yield* resolveShared(vol);
   report.pass = 2;
   yield* checkDirectories(vol);
+  yield* rebuildDirectories(vol);
   report.pass = 3;
   yield* checkTree(vol);
   report.pass = 4;

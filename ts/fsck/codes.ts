@@ -1,4 +1,15 @@
+// Which problems e2fsck names and then lets pass: the verdict is clean in spite of them, and a repair mends them.
 // Which problems a preen (`fsck -p`) mends by itself: those whose mending loses nothing that anyone could read.
+
+export const MINOR: ReadonlySet<string> = new Set([
+  'group-checksum',
+  'super-free-blocks',
+  'super-free-inodes',
+  'super-quota-unused',
+  'dir-type-unset',
+  'super-extra-isize',
+  'journal-errno',
+]);
 
 export const PREEN: ReadonlySet<string> = new Set([
   'needs-recovery',

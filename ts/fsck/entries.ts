@@ -209,7 +209,7 @@ export class EntryCheck {
     const want = this.#vol.incompat(F.INCOMPAT_FILETYPE) ? type : 0;
     if (stored === want) return;
     const text = `entry ${name} has the type ${stored}, not ${want}`;
-    if (this.#report('dir-type', text)) leaf.setType(off, want);
+    if (this.#report(stored === 0 ? 'dir-type-unset' : 'dir-type', text)) leaf.setType(off, want);
   }
 
   /** A directory has one name. True when this is it. */

@@ -43,7 +43,7 @@ export class ExtentWalk {
     const { ino } = this.#record;
     const root = this.#record.ptr + F.I_BLOCK;
     const depth = this.#vol.disk.dv.getUint16(root + F.EH_DEPTH, true);
-    const fault = this.#headerFault(root, F.I_BLOCK_SIZE, -1);
+    const fault = this.#headerFault(root, F.I_BLOCK_SIZE, true);
     if (fault !== '') {
       if (this.#report('extent-root', { ino }, `inode ${ino}: ${fault} at the root of the extents`))
         this.#emptyRoot(root);
@@ -72,12 +72,12 @@ export class ExtentWalk {
     this.#record.dirty = true;
   }
 
-  /** What is wrong with a header; '' when nothing is. `depth` -1 allows any. */
-  #headerFault(node: number, bytes: number, depth: number): string {
+  /** What is wrong with a header; '' when nothing is. */
+  #headerFault(node: number, bytes: number, root: boolean): string {
     const { dv } = this.#vol.disk;
     if (dv.getUint16(node + F.EH_MAGIC, true) !== F.EXT4_EXT_MAGIC) return 'no magic number';
     const found = dv.getUint16(node + F.EH_DEPTH, true);
-    if (found > F.EXT4_EXT_MAX_DEPTH || (depth >= 0 && found !== depth)) return `depth ${found}`;
+    if (root && found > F.EXT4_EXT_MAX_DEPTH) return `depth ${found}`;
     const max = dv.getUint16(node + F.EH_MAX, true);
     const entries = dv.getUint16(node + F.EH_ENTRIES, true);
     const room = Math.floor((bytes - F.EH_SIZE) / ENTRY);
@@ -167,12 +167,19 @@ export class ExtentWalk {
     const { ino } = this.#record;
     const where = { ino, block: entry.pblk };
     let ptr = yield* disk.get(entry.pblk);
-    const fault = this.#headerFault(ptr, disk.blockSize, depth);
+    const fault = this.#headerFault(ptr, disk.blockSize, false);
+    const deep = disk.dv.getUint16(ptr + F.EH_DEPTH, true);
     const entries = disk.dv.getUint16(ptr + F.EH_ENTRIES, true);
     const wrong = fault || (entries === 0 ? 'no entries' : '');
     if (wrong !== '') {
       this.#report('extent-node', where, `inode ${ino}: ${wrong} in extent block ${entry.pblk}`);
       return false;
+    }
+    let mendDepth = false;
+    if (deep !== depth) {
+      const text = `inode ${ino}: extent block ${entry.pblk} has depth ${deep}, not ${depth}`;
+      mendDepth = this.#report('extent-depth', where, text);
+      if (mendDepth) disk.dv.setUint16(ptr + F.EH_DEPTH, depth, true);
     }
     const summed = !sums.on || !this.#judge || this.#isSummed(ptr);
     let first = disk.dv.getUint32(ptr + F.EH_SIZE, true);
@@ -189,6 +196,7 @@ export class ExtentWalk {
       ptr = yield* disk.get(entry.pblk);
       if (kept !== null) this.#putIndex(ptr, kept);
     }
+    if (mendDepth) changed = true;
     if (!summed) {
       const text = `inode ${ino}: the checksum of extent block ${entry.pblk} is wrong`;
       if (this.#report('extent-checksum', where, text)) changed = true;

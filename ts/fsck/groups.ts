@@ -128,7 +128,7 @@ function checkGroup(vol: Volume, group: number): void {
   place(vol, group, 'block bitmap', vol.blockBitmap(group), 1);
   place(vol, group, 'inode bitmap', vol.inodeBitmap(group), 1);
   place(vol, group, 'inode table', vol.inodeTable(group), vol.tableBlocks);
-  if (!vol.groupSums) return;
+  if (!vol.groupSums) return checkNoFlags(vol, group);
   const flags = vol.groupFlags(group);
   const last = group === sb.groups - 1;
   if (last && hasBit(flags, F.EXT4_BG_BLOCK_UNINIT)) {
@@ -140,6 +140,15 @@ function checkGroup(vol: Volume, group: number): void {
     const text = `group ${group}: ${vol.itableUnused(group)} unused inodes of ${sb.inodesPerGroup}`;
     if (report.report('group-unused', { group }, text)) setUnused(vol, group, 0);
   }
+}
+
+/** Without checksums nothing says what is not initialised. */
+function checkNoFlags(vol: Volume, group: number): void {
+  const flags = vol.groupFlags(group);
+  const marks = F.EXT4_BG_INODE_UNINIT | F.EXT4_BG_BLOCK_UNINIT;
+  if ((flags & marks) === 0) return;
+  const text = `group ${group} is marked uninitialised without the feature`;
+  if (vol.report.report('group-flags', { group }, text)) vol.setGroupFlags(group, flags & ~marks);
 }
 
 /** A descriptor that may lie: its marks of what is not initialised are not believed. */
@@ -195,7 +204,9 @@ function place(vol: Volume, group: number, what: string, pblk: number, count: nu
     const where = own ? 'in its group' : 'in the file system';
     const text = `group ${group}: the ${what} at block ${pblk} does not lie ${where}`;
     report.complain(`${what.replace(' ', '-')}-place`, { group, block: pblk }, text);
-    if (pblk + count > sb.blocks || pblk < 1) return;
+    const outside = pblk + count > sb.blocks || pblk < 1;
+    if (outside && what === 'inode table' && report.mode === 'check') vol.fatal = text;
+    if (outside) return;
   }
   if (vol.meta.any(pblk, count)) {
     const text = `group ${group}: the ${what} at block ${pblk} lies on other metadata`;

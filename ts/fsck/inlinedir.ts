@@ -40,3 +40,29 @@ export function inlineValue(vol: Volume, record: Record): Part | null {
   }
   return null;
 }
+
+/** Takes system.data out of the attributes in the record; others stay where they are. */
+export function dropInlineData(vol: Volume, record: Record): void {
+  const { dv, u8, kernels } = vol.disk;
+  const end = record.ptr + vol.sb.inodeSize;
+  const start = record.ptr + F.EXT4_GOOD_OLD_INODE_SIZE + record.extraSize;
+  if (start + 8 > end || dv.getUint32(start, true) !== F.EXT4_XATTR_MAGIC) return;
+  let found = 0;
+  let size = 0;
+  let at = start + F.IH_SIZE;
+  while (at + F.E_NAME <= end && dv.getUint32(at, true) !== 0) {
+    const nameLen = u8[at + F.E_NAME_LEN];
+    const own = F.E_NAME + Math.ceil(nameLen / 4) * 4;
+    const name = String.fromCharCode(...u8.slice(at + F.E_NAME, at + F.E_NAME + nameLen));
+    if (u8[at + F.E_NAME_INDEX] === F.EXT4_XATTR_INDEX_SYSTEM && name === 'data') {
+      found = at;
+      size = own;
+    }
+    at += own;
+  }
+  if (found === 0) return;
+  u8.set(u8.slice(found + size, at), found);
+  kernels.exports.zero(at - size, size);
+  if (at - size === start + F.IH_SIZE) dv.setUint32(start, 0, true);
+  record.dirty = true;
+}

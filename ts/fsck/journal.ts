@@ -4,11 +4,17 @@
 import * as F from '../../assembly/format/ext4.ts';
 import * as J from '../../assembly/format/jbd2.ts';
 import type { BlockDevice } from '../block/device.ts';
-import { Ext4Error } from '../errno.ts';
+import { corrupt, Ext4Error } from '../errno.ts';
 import type { Flow } from '../flow.ts';
 import { finishRecovery, type Recovery, readLog, writeHome } from '../jbd2/recovery.ts';
 import { type JournalSource, LogWindow } from '../jbd2/source.ts';
-import { encodeEmpty, readSuper } from '../jbd2/super.ts';
+import {
+  decodeSuper,
+  encodeEmpty,
+  type JournalSuper,
+  journalFeatures,
+  superChecksum,
+} from '../jbd2/super.ts';
 import { walkBlocks } from './locate.ts';
 import { needsRecovery } from './open.ts';
 import type { Volume } from './volume.ts';
@@ -26,6 +32,7 @@ export type JournalVerdict = 'go' | 'again' | 'stop';
 export function* checkJournal(vol: Volume): Flow<JournalVerdict> {
   const { report, sb } = vol;
   if (!vol.compat(F.COMPAT_HAS_JOURNAL)) {
+    if (!checkUnwanted(vol)) return 'stop';
     if (!needsRecovery(sb)) return 'go';
     const text = 'the superblock asks for a recovery and there is no journal';
     if (report.report('recovery-without-journal', {}, text)) clearRecovery(vol);
@@ -37,6 +44,23 @@ export function* checkJournal(vol: Volume): Flow<JournalVerdict> {
   if (sound !== 'go') return sound;
   if (!needsRecovery(sb)) return yield* checkIdle(vol, source);
   return report.mode === 'check' ? 'go' : yield* replay(vol, source);
+}
+
+/** A file system without a journal should not name one. False when the check is to stop. */
+function checkUnwanted(vol: Volume): boolean {
+  const { sb, report } = vol;
+  if (sb.journalIno !== 0) {
+    const text = `the superblock names journal inode ${sb.journalIno} without the feature`;
+    if (report.report('journal-unwanted', {}, text)) vol.putSuper32(F.S_JOURNAL_INUM, 0);
+    return true;
+  }
+  const uuid = sb.raw.subarray(F.S_JOURNAL_UUID, F.S_JOURNAL_UUID + 16);
+  if (sb.u32(F.S_JOURNAL_DEV) === 0 && uuid.every((byte) => byte === 0)) return true;
+  const text = 'the superblock names a journal device without the feature';
+  if (!report.report('journal-unwanted', {}, text)) return false;
+  vol.putSuper32(F.S_JOURNAL_DEV, 0);
+  for (let i = 0; i < 4; i++) vol.putSuper32(F.S_JOURNAL_UUID + 4 * i, 0);
+  return true;
 }
 
 /** The source when the journal inode can hold one; null when it cannot. */
@@ -137,7 +161,7 @@ function locate(runs: Run[], jblk: number, blockSize: number): number {
 function* checkLogSuper(vol: Volume, source: JournalSource): Flow<JournalVerdict> {
   const { report } = vol;
   try {
-    const { sb } = yield* readSuper(new LogWindow(source));
+    const sb = yield* readLogSuper(source);
     if (sb.s_nr_users <= 1 && !(yield* hasOldFields(source))) return 'go';
     const users = `the journal has ${sb.s_nr_users} users`;
     const old = 'the superblock of a version 1 journal has fields of version 2';
@@ -149,6 +173,36 @@ function* checkLogSuper(vol: Volume, source: JournalSource): Flow<JournalVerdict
   if (report.mode !== 'all') return 'stop';
   dropJournal(vol);
   return 'again';
+}
+
+/** The log's superblock, checked for what e2fsck checks: whether it can be replayed shows when it has to be. */
+function* readLogSuper(source: JournalSource): Flow<JournalSuper> {
+  const ptr = yield* new LogWindow(source).load(source.superBlock, 1);
+  const { dv } = source.kernels;
+  const sb = decodeSuper(source.kernels, ptr);
+  const bad = (field: string) => corrupt('journal superblock', 'is not valid', { field });
+  if (dv.getUint32(ptr + J.H_MAGIC) !== J.JBD2_MAGIC_NUMBER) throw bad('h_magic');
+  const type = sb.h_blocktype;
+  if (type !== J.JBD2_SUPERBLOCK_V1 && type !== J.JBD2_SUPERBLOCK_V2) throw bad('h_blocktype');
+  const unknown = journalFeatures(sb).some((name) => /^FEATURE_[IR]/.test(name));
+  if (unknown) throw bad('s_feature_incompat');
+  if (logBlocks(sb) < J.JBD2_MIN_JOURNAL_BLOCKS) throw bad('s_num_fc_blks');
+  const summed =
+    sb.s_feature_incompat & (J.JBD2_FEATURE_INCOMPAT_CSUM_V2 | J.JBD2_FEATURE_INCOMPAT_CSUM_V3);
+  if (summed !== 0) {
+    if (sb.s_checksum_type !== J.JBD2_CRC32C_CHKSUM) throw bad('s_checksum_type');
+    if (sb.s_checksum !== superChecksum(source.kernels, ptr)) throw bad('s_checksum');
+  }
+  if (sb.s_blocksize !== source.blockSize) throw bad('s_blocksize');
+  if (sb.s_maxlen > source.length) throw bad('s_maxlen');
+  return sb;
+}
+
+/** Blocks that fast commits leave to the log; of a log without them it is not asked how long it is. */
+function logBlocks(sb: JournalSuper): number {
+  const fast = (sb.s_feature_incompat & J.JBD2_FEATURE_INCOMPAT_FAST_COMMIT) !== 0;
+  if (!fast) return J.JBD2_MIN_JOURNAL_BLOCKS;
+  return sb.s_maxlen - (sb.s_num_fc_blks || J.JBD2_DEFAULT_FAST_COMMIT_BLOCKS);
 }
 
 const KINDS = new Set(['EUCLEAN', 'EBADMSG', 'EOPNOTSUPP', 'EINVAL']);
@@ -165,7 +219,7 @@ function* hasOldFields(source: JournalSource): Flow<boolean> {
 
 /** A journal that is not asked for should hold nothing. */
 function* checkIdle(vol: Volume, source: JournalSource): Flow<JournalVerdict> {
-  const { sb } = yield* readSuper(new LogWindow(source));
+  const sb = yield* readLogSuper(source);
   const { report } = vol;
   if (sb.s_errno !== 0) {
     const text = `the journal remembers the error ${-sb.s_errno}`;

@@ -62,6 +62,11 @@ function judge(raw: Uint8Array): Super | Ext4Error {
   try {
     const sb = new Super(raw);
     checkFeatures(sb);
+    const revision = sb.u32(F.S_REV_LEVEL);
+    if (revision > 1) return new Ext4Error('EOPNOTSUPP', `superblock: revision ${revision}`);
+    const clusters = sb.u32(F.S_CLUSTERS_PER_GROUP);
+    if (sb.clusterBlocks === 1 && sb.u32(F.S_REV_LEVEL) > 0 && clusters !== sb.blocksPerGroup)
+      return new Ext4Error('EUCLEAN', `superblock: ${clusters} clusters in a group`);
     if (!sb.metadataCsum) return sb;
     const scratch = new Disk({ size: 0 } as BlockDevice, 1024, 0);
     const sum = superChecksum(new Checksums(scratch.kernels, sb), sb);

@@ -16,13 +16,14 @@ export function* checkSuper(vol: Volume): Flow<boolean> {
   }
   checkFields(vol);
   checkQuotaInodes(vol);
-  return yield* checkMmp(vol);
+  return vol.fatal === '' && (yield* checkMmp(vol));
 }
 
 function checkFields(vol: Volume): void {
   const { sb, report } = vol;
   const bad = (field: string, value: number) => {
-    report.complain('super-field', {}, `superblock: ${field} is ${value}`);
+    vol.fatal = `superblock: ${field} is ${value}`;
+    report.complain('super-field', {}, vol.fatal);
   };
   const reserve = sb.u16(F.S_RESERVED_GDT_BLOCKS);
   if (reserve > sb.blockSize / 4) bad('s_reserved_gdt_blocks', reserve);
@@ -66,7 +67,9 @@ function checkQuotaInodes(vol: Volume): void {
       vol.roCompat(F.RO_COMPAT_QUOTA) && (value === ino || (ino === 0 && value >= sb.firstIno));
     if (right && value <= sb.inodes) continue;
     const text = `superblock: ${value} is no inode for the ${name} quota`;
-    if (report.report('super-quota-inode', {}, text)) vol.putSuper32(field, 0);
+    const idle = !vol.roCompat(F.RO_COMPAT_QUOTA);
+    if (report.report(idle ? 'super-quota-unused' : 'super-quota-inode', {}, text))
+      vol.putSuper32(field, 0);
   }
 }
 

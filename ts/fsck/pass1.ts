@@ -100,8 +100,8 @@ function* checkInode(vol: Volume, claims: Claims, record: Record): Flow<void> {
   vol.setInodeType(ino, type);
   if (type === F.EXT4_FT_UNKNOWN) {
     const text = `inode ${ino} has the mode ${record.mode.toString(8)}, which is no file's`;
-    vol.report.report('inode-mode', { ino }, text);
-    vol.bad.add(ino);
+    if (vol.report.report('inode-mode', { ino }, text)) forget(vol, record);
+    else vol.bad.add(ino);
     return;
   }
   const facts: XattrFacts = { inlineBytes: -1, encryption: false, values: [], valueBlocks: 0 };
@@ -122,6 +122,14 @@ function* checkInode(vol: Volume, claims: Claims, record: Record): Flow<void> {
   if (vol.report.report('inode-checksum', { ino }, text)) record.dirty = true;
 }
 
+/** Gives up an inode that is no file. */
+export function forget(vol: Volume, record: Record): void {
+  record.clear();
+  vol.inUse.delete(record.ino);
+  vol.links.set(record.ino, 0);
+  vol.files--;
+}
+
 function checkFacts(vol: Volume, record: Record, facts: XattrFacts): void {
   const { ino } = record;
   if (record.has(F.EXT4_ENCRYPT_FL) && !facts.encryption && vol.incompat(F.INCOMPAT_ENCRYPT)) {
@@ -139,7 +147,8 @@ function checkBlocks(vol: Volume, claims: Claims, record: Record, extra: number)
   const want = huge ? blocks : blocks * (sb.blockSize / 512);
   if (claims.misaligned) {
     const text = `inode ${ino} has blocks that do not lie in their clusters as they should`;
-    report.complain('cluster-alignment', { ino }, text);
+    vol.misaligned.add(ino);
+    report.report('cluster-alignment', { ino }, text);
   }
   if (record.blocks === want) return;
   const text = `inode ${ino}: i_blocks is ${record.blocks}, not ${want}`;

@@ -13,6 +13,7 @@ const LINKS_MAX = 65000;
 /** Checks the link counts of all inodes in use. */
 export function* checkLinks(vol: Volume): Flow<void> {
   const hidden = hiddenInodes(vol);
+  checkQuotaNames(vol);
   for (const ino of vol.inUse.values()) {
     if (ino < vol.sb.firstIno && ino !== F.EXT4_ROOT_INO) continue;
     if (vol.inBadBlock.has(ino) || hidden.has(ino) || vol.bad.has(ino)) continue;
@@ -29,6 +30,17 @@ export function* checkLinks(vol: Volume): Flow<void> {
     if (isDir && stored === 1 && vol.roCompat(F.RO_COMPAT_DIR_NLINK) && found > LINKS_MAX) continue;
     const text = `inode ${ino} counts ${stored} links, ${found} were found`;
     if (vol.report.report('link-count', { ino }, text)) yield* setLinks(vol, ino, want);
+  }
+}
+
+/** A file that the superblock takes for a quota file. */
+function checkQuotaNames(vol: Volume): void {
+  if (vol.roCompat(F.RO_COMPAT_QUOTA)) return;
+  for (const { field, name } of QUOTAS) {
+    const ino = vol.sb.u32(field);
+    if (ino < vol.sb.firstIno || !vol.inUse.has(ino)) continue;
+    const text = `superblock: inode ${ino}, a file, is named for the ${name} quota`;
+    if (vol.report.report('super-quota-inode', { ino }, text)) vol.putSuper32(field, 0);
   }
 }
 

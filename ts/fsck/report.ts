@@ -1,7 +1,7 @@
 // What a check found: the list of problems, whether each was mended, and the exit code that follows. Whoever finds a
 // problem asks report(): true means "mend it now". The list has a limit, the count has none.
 
-import { PREEN } from './codes.ts';
+import { MINOR, PREEN } from './codes.ts';
 
 /** Where in the image a problem lies. */
 export interface Where {
@@ -17,6 +17,8 @@ export interface Problem extends Where {
   pass: number;
   message: string;
   fixed: boolean;
+  /** Named, and no reason to call the image unclean. */
+  minor?: true;
 }
 
 /** `check` mends nothing; `preen` what loses nothing; `all` everything that can be mended. */
@@ -49,8 +51,9 @@ export class Report {
   /** Notes a problem. True when the caller is to mend it. */
   report(code: string, where: Where, message: string): boolean {
     const fixed = this.mode === 'all' || (this.mode === 'preen' && PREEN.has(code));
-    if (this.mode === 'preen' && !fixed) this.stopped = true;
-    this.#add({ code, pass: this.pass, ...where, message, fixed });
+    if (this.mode === 'preen' && !fixed && !MINOR.has(code)) this.stopped = true;
+    const problem = { code, pass: this.pass, ...where, message, fixed };
+    this.#add(MINOR.has(code) ? { ...problem, minor: true } : problem);
     return fixed;
   }
 
@@ -68,9 +71,9 @@ export class Report {
   }
 
   #add(problem: Problem): void {
-    this.found++;
+    if (!problem.minor || problem.fixed) this.found++;
     if (problem.fixed) this.mended++;
-    else this.left++;
+    else if (!problem.minor) this.left++;
     if (this.problems.length < MAX_PROBLEMS) this.problems.push(problem);
     this.#listener?.(problem);
   }

@@ -196,7 +196,11 @@ function badLink(vol: Volume, record: Record, len: number): void {
   const { ino } = record;
   if (!vol.report.report('symlink', { ino }, `symlink ${ino} is invalid`)) return;
   if (len > 0) record.setSize(len);
-  else vol.bad.add(ino);
+  else {
+    record.clear();
+    vol.inUse.delete(ino);
+    vol.links.set(ino, 0);
+  }
 }
 
 /** Devices, pipes and sockets have neither size nor data. */

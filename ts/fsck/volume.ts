@@ -75,6 +75,14 @@ export class Volume {
   /** Directories to be written anew. */
   rebuild = new Set<number>();
   rootLost = false;
+  /** Inodes whose blocks do not lie in their clusters as they should. */
+  misaligned = new Set<number>();
+  /** The inode of lost+found, 0 when there can be none, -1 before anyone asked. */
+  lostFound = -1;
+  /** Where the next free cluster is looked for. */
+  allocFrom = 0;
+  /** Why the check cannot go on; '' when it can. */
+  fatal = '';
   /** Blocks that the list of bad blocks names. */
   badBlocks: Bits | null = null;
   /** Inodes whose record lies in one. */
@@ -96,33 +104,6 @@ export class Volume {
     this.tableBlocks = Math.ceil((sb.inodesPerGroup * sb.inodeSize) / sb.blockSize);
     this.wide = sb.descSize >= F.EXT4_MIN_DESC_SIZE_64BIT;
     this.has64 = hasBit(sb.incompat, F.INCOMPAT_64BIT);
-  }
-
-  /** Empties what the passes gather, for another round. */
-  reset(): void {
-    this.used = new Bits();
-    this.shared = new Bits();
-    this.meta = new Bits();
-    this.inUse = new Bits();
-    this.types = [new Bits(), new Bits(), new Bits()];
-    this.bad = new Bits();
-    this.links = new Counts();
-    this.found = new Counts();
-    this.valueInodes = new Bits();
-    this.valueRefs = new Counts();
-    this.xattrBlocks = new Map();
-    this.dirs = new NumberList();
-    this.parent = new NumberList();
-    this.dotdot = new NumberList();
-    this.dirBlocks = { ino: new NumberList(), lblk: new NumberList(), pblk: new NumberList() };
-    this.files = 0;
-    this.orphans = new Bits();
-    this.rebuild = new Set();
-    this.rootLost = false;
-    this.badBlocks = null;
-    this.inBadBlock = new Bits();
-    this.groupDirs = new Map();
-    this.quota = [];
   }
 
   // ---- features

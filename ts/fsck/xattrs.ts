@@ -84,9 +84,9 @@ function parse(vol: Volume, first: number, base: number, end: number): Entry[] |
     const offs = dv.getUint16(at + F.E_VALUE_OFFS, true);
     if (inum !== 0 && !vol.incompat(F.INCOMPAT_EA_INODE)) return `a value in block ${inum}`;
     if (size > MAX_VALUE) return `a value of ${size} bytes`;
+    if (inum === 0 && base + offs + size > end) return 'a value runs past the end';
     const value = inum === 0 && size > 0 ? base + offs : 0;
     if (value !== 0) {
-      if (value + size > end) return 'a value runs past the end';
       taken.push([value, value + Math.ceil(size / 4) * 4]);
     }
     entries.push({
@@ -224,6 +224,7 @@ function blockEntries(vol: Volume, ptr: number): Entry[] | string {
   if (blocks !== 1) return `${blocks} blocks`;
   const entries = parse(vol, ptr + F.H_SIZE, ptr, ptr + blockSize);
   if (typeof entries === 'string') return entries;
+  if (entries.some((e) => e.index === 0)) return 'an entry has no kind of name';
   return entries.some((e) => e.value !== 0 && e.value < ptr + F.H_SIZE)
     ? 'values overlap'
     : entries;
