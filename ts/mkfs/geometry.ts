@@ -15,28 +15,29 @@ export function geometryOf(s: Settings): Geometry {
   const firstDataBlock = s.blockSize === 1024 && s.clusterBlocks === 1 ? 1 : 0;
   let blocks = s.blocks;
   let blocksPerGroup = s.blocksPerGroup;
+  let lastCut = s.blocks;
   for (;;) {
     const groups = Math.ceil((blocks - firstDataBlock) / blocksPerGroup);
     if (groups < 1) throw refuse(`${blocks} blocks of ${s.blockSize} bytes are too few`);
-    const inodesPerGroup = inodesFor(s, groups);
-    if (inodesPerGroup > 8 * s.blockSize) {
+    const wanted = wantedInodes(s, groups);
+    const inodesPerGroup = inodesFor(s, wanted);
+    if (wanted > 8 * s.blockSize) {
       // More inodes than a bitmap has bits: smaller groups, until it fits.
       const smaller = blocksPerGroup - 8 * s.clusterBlocks;
       if (smaller < 256 * s.clusterBlocks) throw refuse(`${s.inodes} inodes are too many`);
       blocksPerGroup = smaller;
+      blocks = s.blocks;
       continue;
     }
     const g = shape(s, { firstDataBlock, blocks, blocksPerGroup, groups, inodesPerGroup });
     const tail = (blocks - firstDataBlock) % blocksPerGroup;
     const overhead = overheadOf(g, groups - 1);
-    if (groups === 1 && tail !== 0 && tail < overhead + LEAST_TAIL - 50) {
-      throw refuse(`${blocks} blocks of ${s.blockSize} bytes are too few`);
+    if (tail === 0 || tail >= overhead + LEAST_TAIL) {
+      return checked({ ...g, reserved: reservedFor(s, lastCut) });
     }
-    if (groups > 1 && tail !== 0 && tail < overhead + LEAST_TAIL) {
-      blocks -= tail;
-      continue;
-    }
-    return checked(g);
+    if (groups === 1) throw refuse(`${blocks} blocks of ${s.blockSize} bytes are too few`);
+    blocks -= tail;
+    lastCut = blocks;
   }
 }
 
@@ -45,9 +46,13 @@ type Shape = Pick<
   'firstDataBlock' | 'blocks' | 'blocksPerGroup' | 'groups' | 'inodesPerGroup'
 >;
 
-function inodesFor(s: Settings, groups: number): number {
+/** Inodes a group, as many as were asked for and all that mkfs itself needs. */
+function wantedInodes(s: Settings, groups: number): number {
   const least = RESERVED_INODES + 1 + (s.features.has(ORPHAN_FILE) ? 1 : 0);
-  const wanted = Math.max(Math.ceil(Math.max(s.inodes, least) / groups), 1);
+  return Math.ceil(Math.max(s.inodes, least) / groups);
+}
+
+function inodesFor(s: Settings, wanted: number): number {
   const perBlock = s.blockSize / s.inodeSize;
   // Whole blocks of the table, and whole bytes of the bitmap; bg_free_inodes_count has 16 bits.
   const most = 65536 - perBlock;
@@ -62,7 +67,7 @@ function shape(s: Settings, part: Shape): Geometry {
     ...s,
     ...part,
     tableBlocks: Math.ceil((part.inodesPerGroup * s.inodeSize) / s.blockSize),
-    reserved: reservedFor(s, part.blocks),
+    reserved: 0,
     gdtBlocks,
     reservedGdt: 0,
     backupGroups: backupGroups(s, part.groups),
@@ -73,7 +78,7 @@ function shape(s: Settings, part: Shape): Geometry {
   return g;
 }
 
-/** The share of what was asked for, less in proportion when a tail was cut off. */
+/** The share of what was asked for, less in proportion when a tail was cut off (as mke2fs: the last one it tried). */
 function reservedFor(s: Settings, blocks: number): number {
   const whole = Math.floor((s.blocks * s.reservedPercent) / 100);
   return blocks === s.blocks ? whole : Math.floor((whole * blocks) / s.blocks);

@@ -3,7 +3,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import type { BlockMap } from './blockmap.ts';
 import { mapBlocks } from './blockmap.ts';
-import { EXTENTS } from './features.ts';
+import { EXTENTS, LARGE_FILE } from './features.ts';
 import type { Image } from './image.ts';
 
 /** Bytes behind the first 128 that mkfs uses of a larger inode. */
@@ -28,6 +28,8 @@ export function makeInode(img: Image, ino: number, spec: InodeSpec): Uint8Array 
   const raw = new Uint8Array(g.inodeSize);
   const dv = new DataView(raw.buffer);
   const extents = spec.extents !== false && g.features.has(EXTENTS);
+  if (spec.size >= 2 ** 31 && (spec.mode & F.S_IFMT) === F.S_IFREG)
+    g.features.set(LARGE_FILE, true);
   dv.setUint16(F.I_MODE, spec.mode, true);
   setWide(dv, F.I_UID, F.I_UID_HIGH, spec.uid ?? 0);
   setWide(dv, F.I_GID, F.I_GID_HIGH, spec.gid ?? 0);

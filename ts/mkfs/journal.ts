@@ -88,7 +88,8 @@ function goalOf(g: Geometry, used: Runs): number {
     throw refuse(`the journal's location ${g.journal!.location} is behind the end`);
   }
   if (g.packed) return groupStart(g, 0);
-  const middle = Math.floor(Math.floor((g.blocks - g.firstDataBlock) / 2) / g.blocksPerGroup);
+  const half = Math.floor((g.blocks - g.firstDataBlock) / 2);
+  const middle = Math.max(0, Math.floor((half - g.firstDataBlock) / g.blocksPerGroup));
   if (g.features.has(FLEX_BG) && middle > g.flexSize) return groupStart(g, beside(g, used, middle));
   let best = Math.max(0, middle - 1);
   for (let group = best + 1; group <= Math.min(middle + 1, g.groups - 1); group++) {
@@ -100,6 +101,7 @@ function goalOf(g: Geometry, used: Runs): number {
 /** The first group behind the metadata of the middle flex group. */
 function beside(g: Geometry, used: Runs, middle: number): number {
   let group = middle - (middle % g.flexSize) + 1;
+  if (g.clusterBlocks > 1) return group;
   while (group < g.groups - 1 && frontOf(g, group) === 0 && used.has(groupStart(g, group))) group++;
   return group;
 }

@@ -71,8 +71,8 @@ function makeFiles(img: Image): void {
   makeBadInode(img);
   makeDirectories(img);
   if (features.has(RESIZE_INODE)) makeResizeInode(img);
-  if (features.has(MMP)) makeMmp(img);
   if (journal) makeJournal(img, journal);
+  if (features.has(MMP)) makeMmp(img);
   if (features.has(ORPHAN_FILE)) makeOrphanFile(img);
 }
 

@@ -42,7 +42,7 @@ export interface MkfsOptions {
   uuid?: string;
   /** -m: percent of the blocks that only root may use */
   reservedPercent?: number;
-  /** -g: blocks a group */
+  /** -g: blocks a group, clusters with bigalloc */
   blocksPerGroup?: number;
   /** -G: groups of a flex group, a power of 2 */
   flexBgSize?: number;

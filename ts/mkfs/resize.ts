@@ -15,7 +15,8 @@ export function makeResizeInode(img: Image): void {
   const { g, layout } = img;
   const perBlock = g.blockSize / 4;
   const size = (F.EXT4_NDIR_BLOCKS + perBlock + perBlock * perBlock) * g.blockSize;
-  const goal = layout.inodeTable[0] + g.tableBlocks;
+  // Where the first free block would be if the tables were not packed together.
+  const goal = g.firstDataBlock + g.gdtBlocks + g.reservedGdt + 2 + g.tableBlocks;
   const [{ pblk }] = takeBlocks(g, layout.used, goal, 1);
   if (pblk >= 2 ** 32) throw refuse('the resize inode reaches 2^32 blocks only');
   const root = new Uint8Array(F.I_BLOCK_SIZE);

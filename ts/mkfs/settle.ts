@@ -31,7 +31,8 @@ export function settle(o: MkfsOptions, bytes: number): Settings {
   if (o.journal === false) dropJournal(features);
   const blockSize = settleBlockSize(o, profile);
   const clusterBlocks = settleClusters(o, features, blockSize);
-  const blocks = settleBlocks(o, size, blockSize, features);
+  const blocks = settleBlocks(o, size, blockSize * clusterBlocks) * clusterBlocks;
+  checkBlocks(blocks, features);
   const inodeSize = settleInodeSize(o, profile, features, blockSize);
   const notes: string[] = [];
   const uuid = settleUuid(o.uuid);
@@ -119,21 +120,19 @@ function settleClusters(o: MkfsOptions, features: X.FeatureSet, blockSize: numbe
   return bytes / blockSize;
 }
 
-function settleBlocks(
-  o: MkfsOptions,
-  size: number,
-  blockSize: number,
-  features: X.FeatureSet,
-): number {
+/** Whole clusters of `unit` bytes that are there. */
+function settleBlocks(o: MkfsOptions, size: number, unit: number): number {
   // A whole device is used in whole pages, as mke2fs does, so that any kernel can map its end.
-  const unit = o.size === undefined ? Math.max(blockSize, PAGE) : blockSize;
-  const blocks = (size - (size % unit)) / blockSize;
-  if (features.has(X.JOURNAL_DEV)) return blocks;
+  const step = o.size === undefined ? Math.max(unit, PAGE) : unit;
+  return (size - (size % step)) / unit;
+}
+
+function checkBlocks(blocks: number, features: X.FeatureSet): void {
+  if (features.has(X.JOURNAL_DEV)) return;
   if (blocks >= 2 ** 32 && !features.has(X.WIDE)) {
-    throw refuse(`${blocks} blocks of ${blockSize} bytes need the feature 64bit`);
+    throw refuse(`${blocks} blocks need the feature 64bit`);
   }
   if (blocks > 2 ** 48) throw refuse(`${blocks} blocks, there are at most 2^48`);
-  return blocks;
 }
 
 function settleInodeSize(
@@ -148,6 +147,7 @@ function settleInodeSize(
   }
   if (bytes > F.EXT4_GOOD_OLD_INODE_SIZE) return bytes;
   if (features.has(X.INLINE_DATA)) throw refuse('inodes of 128 bytes have no room for inline_data');
+  if (features.has(X.PROJECT)) throw refuse('inodes of 128 bytes have no room for project numbers');
   return bytes;
 }
 
@@ -163,7 +163,7 @@ function settleInodes(o: MkfsOptions, profile: Profile, room: Room): number {
   const least = Math.max(1024, room.blockSize * room.clusterBlocks);
   const asked = o.inodeRatio;
   if (asked !== undefined) whole(asked, 1024, 1024 * MAX_BLOCK, 'bytes an inode');
-  const ratio = Math.max(asked ?? profile.inodeRatio, least);
+  const ratio = asked ?? Math.max(profile.inodeRatio, least);
   const count = o.inodes ?? Math.min(Math.floor(bytes / ratio), 2 ** 32 - 1);
   if (o.inodes !== undefined) whole(count, 1, 2 ** 32 - 1, 'number of inodes');
   if (count * room.inodeSize >= bytes && o.inodes !== undefined) {
@@ -176,9 +176,9 @@ function settleGroup(o: MkfsOptions, blockSize: number, clusterBlocks: number): 
   // bg_free_blocks_count has 16 bits, and a group's clusters are a multiple of 8.
   const most = Math.min(8 * blockSize, 65528) * clusterBlocks;
   if (o.blocksPerGroup === undefined) return most;
-  const blocks = whole(o.blocksPerGroup, 256 * clusterBlocks, most, 'blocks per group');
-  if (blocks % (8 * clusterBlocks) === 0) return blocks;
-  throw refuse(`blocks per group ${blocks}: a multiple of ${8 * clusterBlocks} is needed`);
+  const clusters = whole(o.blocksPerGroup, 256, most / clusterBlocks, 'blocks per group');
+  if (clusters % 8 === 0) return clusters * clusterBlocks;
+  throw refuse(`blocks per group ${clusters}: a multiple of 8 is needed`);
 }
 
 function settleFlex(o: MkfsOptions, features: X.FeatureSet): number {
