@@ -23,6 +23,8 @@ export interface Terminal {
   columns?: number;
   env?: Record<string, string>;
   signal?: AbortSignal;
+  /** Standard input. */
+  input?: Uint8Array[] | AsyncIterable<Uint8Array>;
 }
 
 class MemoryTarget implements Target {
@@ -50,12 +52,17 @@ export function ext4(...argv: string[]): Promise<Result> {
 }
 
 export async function ext4On(terminal: Terminal, ...argv: string[]): Promise<Result> {
-  const { tty = false, columns = 80, env = {}, signal } = terminal;
+  const { tty = false, columns = 80, env = {}, signal, input = [] } = terminal;
   const out = new MemoryTarget(tty, columns);
   const err = new MemoryTarget(tty, columns);
-  const io = new Io(out, err, env, signal ?? new AbortController().signal);
+  const chunks = Array.isArray(input) ? each(input) : input;
+  const io = new Io(out, err, env, signal ?? new AbortController().signal, chunks);
   const code = await run(argv, io);
   return { code, out: out.all.toString(), err: err.all.toString(), bytes: out.all };
+}
+
+async function* each(chunks: Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* chunks;
 }
 
 /** A temporary directory that is removed after the file's tests. */
