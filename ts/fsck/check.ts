@@ -12,6 +12,7 @@ import { checkGroups, readGroups, writeGroups } from './groups.ts';
 import { checkJournal } from './journal.ts';
 import { rebuildDirectories } from './makedir.ts';
 import { needsRecovery, type Opened, openImage } from './open.ts';
+import { checkOrphans } from './orphans.ts';
 import { checkResizeInode, checkSuper } from './pass0.ts';
 import { checkInodes } from './pass1.ts';
 import { checkDirectories } from './pass2.ts';
@@ -174,6 +175,7 @@ function* passes(vol: Volume): Flow<boolean> {
   if (vol.fatal !== '') return false;
   const journal = yield* checkJournal(vol);
   if (journal !== 'go') return journal === 'again';
+  yield* checkOrphans(vol);
   yield* checkResizeInode(vol);
   report.pass = 1;
   yield* checkInodes(vol);

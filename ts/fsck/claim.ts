@@ -74,7 +74,10 @@ export class Claims implements Sink {
     const last = vol.cluster(pblk + len - 1);
     if ((pblk - vol.sb.firstDataBlock) % per !== lblk % per) this.misaligned = true;
     const logical = Math.floor(lblk / per);
-    if (first === this.#lastCluster && logical === this.#lastLogical) first++;
+    if (logical === this.#lastLogical) {
+      if (first === this.#lastCluster) first++;
+      else this.misaligned = true;
+    }
     this.#lastCluster = last;
     this.#lastLogical = Math.floor((lblk + len - 1) / per);
     if (first > last) return;

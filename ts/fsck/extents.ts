@@ -27,9 +27,19 @@ export class ExtentWalk {
   readonly #seen = new Set<number>();
   /** False: only walk, judge nothing (a pass has judged before). */
   readonly #judge: boolean;
+  /** Blocks from here on are cut off. */
+  readonly #limit: number;
   #next = 0;
 
-  constructor(vol: Volume, record: Record, sink: Sink, isDir: boolean, judge = true) {
+  constructor(
+    vol: Volume,
+    record: Record,
+    sink: Sink,
+    isDir: boolean,
+    judge = true,
+    limit = MAX_LBLK,
+  ) {
+    this.#limit = limit;
     this.#vol = vol;
     this.#record = record;
     this.#sink = sink;
@@ -222,7 +232,16 @@ export class ExtentWalk {
       const len = unwritten ? raw - F.EXT_INIT_MAX_LEN : raw;
       const high = dv.getUint16(at + F.EE_START_HI, true);
       const pblk = high * 2 ** 32 + dv.getUint32(at + F.EE_START_LO, true);
-      if (this.#extentSound(lblk, len, pblk, end)) {
+      const beyond = lblk + len - Math.max(lblk, this.#limit);
+      if (beyond > 0 && this.#limit < MAX_LBLK) {
+        changed = true;
+        if (beyond < len) dv.setUint16(at + F.EE_LEN, raw - beyond, true);
+        else {
+          count = this.#cut(node, i, count);
+          continue;
+        }
+        i++;
+      } else if (this.#extentSound(lblk, len, pblk, end)) {
         this.#next = lblk + len;
         if (unwritten && this.#isDir && this.#markWritten(at, len)) changed = true;
         this.#sink.data(lblk, len, pblk, unwritten && !this.#isDir);

@@ -203,9 +203,11 @@ function place(vol: Volume, group: number, what: string, pblk: number, count: nu
   if (pblk < low || pblk + count > end) {
     const where = own ? 'in its group' : 'in the file system';
     const text = `group ${group}: the ${what} at block ${pblk} does not lie ${where}`;
-    report.complain(`${what.replace(' ', '-')}-place`, { group, block: pblk }, text);
+    const mend = report.report(`${what.replace(' ', '-')}-place`, { group, block: pblk }, text);
+    if (mend && what !== 'inode table')
+      vol.relocate.add(group * 2 + (what === 'inode bitmap' ? 1 : 0));
     const outside = pblk + count > sb.blocks || pblk < 1;
-    if (outside && what === 'inode table' && report.mode === 'check') vol.fatal = text;
+    if (outside && what === 'inode table') vol.fatal = text;
     if (outside) return;
   }
   if (vol.meta.any(pblk, count)) {

@@ -253,5 +253,9 @@ function* replay(vol: Volume, source: JournalSource): Flow<JournalVerdict> {
   if (recovery.needed) yield* writeHome(source, recovery);
   yield* finishRecovery(source, recovery);
   vol.disk.drop();
+  // The log may have held a newer superblock.
+  const ptr = (yield* vol.disk.get(vol.superBlock)) + vol.superOff;
+  vol.sb.raw.set(vol.disk.u8.subarray(ptr, ptr + F.SB_SIZE));
+  clearRecovery(vol);
   return 'again';
 }

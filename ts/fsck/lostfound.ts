@@ -21,11 +21,19 @@ export function* attach(vol: Volume, ino: number, type: number): Flow<number> {
     return 0;
   }
   vol.found.increment(ino);
+  if (vol.valueInodes.has(ino)) yield* noLongerValue(vol, ino);
   if (type === F.EXT4_FT_DIR) {
     yield* setDotDot(vol, ino, home);
     vol.found.increment(home);
   }
   return home;
+}
+
+/** What nobody has as a value is a file like others. */
+function* noLongerValue(vol: Volume, ino: number): Flow<void> {
+  const record = yield* vol.inode(ino);
+  record?.clearFlag(F.EXT4_EA_INODE_FL);
+  if (record) yield* vol.save(record);
 }
 
 /** The directory, made when there is none; 0 when it cannot be. */

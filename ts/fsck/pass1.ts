@@ -41,6 +41,10 @@ export function* checkInodes(vol: Volume): Flow<void> {
     }
   }
   yield* checkXattrRefs(vol);
+  if (!vol.large || vol.roCompat(F.RO_COMPAT_LARGE_FILE)) return;
+  const text = 'there are large files without the feature';
+  if (vol.report.report('large-file', {}, text))
+    vol.putSuper32(F.S_FEATURE_RO_COMPAT, (sb.roCompat | F.RO_COMPAT_LARGE_FILE) >>> 0);
 }
 
 function* checkChunk(
@@ -84,6 +88,11 @@ function checkUnused(vol: Volume, record: Record): void {
   if (record.mode !== 0 && record.u32(F.I_DTIME) === 0) {
     const text = `inode ${ino} is not in use and has no time of deletion`;
     if (vol.report.report('deleted-dtime', { ino }, text))
+      record.put32(F.I_DTIME, Math.floor(Date.now() / 1000));
+  }
+  if (record.mode !== 0 && vol.isOrphanLink(record.u32(F.I_DTIME))) {
+    const text = `inode ${ino} was part of a list of orphans`;
+    if (vol.report.report('orphan-member', { ino }, text))
       record.put32(F.I_DTIME, Math.floor(Date.now() / 1000));
   }
 }
@@ -132,9 +141,9 @@ export function forget(vol: Volume, record: Record): void {
 
 function checkFacts(vol: Volume, record: Record, facts: XattrFacts): void {
   const { ino } = record;
-  if (record.has(F.EXT4_ENCRYPT_FL) && !facts.encryption && vol.incompat(F.INCOMPAT_ENCRYPT)) {
+  if (record.has(F.EXT4_ENCRYPT_FL) && !facts.encryption) {
     const text = `inode ${ino} is marked encrypted and has no encryption attribute`;
-    vol.report.report('encrypt-xattr', { ino }, text);
+    if (vol.report.report('encrypt-xattr', { ino }, text)) record.clearFlag(F.EXT4_ENCRYPT_FL);
   }
 }
 

@@ -4,6 +4,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { hasBit } from '../ext4/features.ts';
 import type { Flow } from '../flow.ts';
+import { allocCluster } from './alloc.ts';
 import type { Bits } from './bits.ts';
 import { setUnused } from './groups.ts';
 import { markReserved } from './reserved.ts';
@@ -18,6 +19,7 @@ interface Totals {
 export function* checkBitmaps(vol: Volume): Flow<void> {
   const { sb, disk } = vol;
   markReserved(vol);
+  relocateBitmaps(vol);
   const want = new Uint8Array(sb.blockSize);
   const free: Totals = { blocks: 0, inodes: 0 };
   const batch = disk.room >>> 1;
@@ -30,6 +32,24 @@ export function* checkBitmaps(vol: Volume): Flow<void> {
     free.inodes += yield* checkInodeBitmap(vol, group, want);
   }
   checkTotals(vol, free);
+}
+
+/** Gives a bitmap whose place cannot be another one; its contents follow when it is compared. */
+function relocateBitmaps(vol: Volume): void {
+  const { sb } = vol;
+  for (const key of vol.relocate) {
+    const group = Math.floor(key / 2);
+    vol.allocFrom = vol.cluster(sb.groupStart(group));
+    const pblk = allocCluster(vol, group * sb.inodesPerGroup + 1);
+    const inside = vol.groupOf(pblk) === group || vol.incompat(F.INCOMPAT_FLEX_BG);
+    if (pblk < 0 || !inside) {
+      vol.report.complain('no-space', { group }, `group ${group}: no room for a bitmap`);
+      continue;
+    }
+    if (key % 2 === 0) vol.putGroupU32(group, F.BG_BLOCK_BITMAP_LO, F.BG_BLOCK_BITMAP_HI, pblk);
+    else vol.putGroupU32(group, F.BG_INODE_BITMAP_LO, F.BG_INODE_BITMAP_HI, pblk);
+  }
+  vol.relocate.clear();
 }
 
 function* readAhead(vol: Volume, from: number, end: number): Flow<void> {

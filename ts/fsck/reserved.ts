@@ -29,7 +29,9 @@ export function* checkSpecial(vol: Volume, claims: Claims, record: Record): Flow
     case F.EXT4_JOURNAL_INO:
       return checkJournalInode(vol, record);
     default:
-      return record.links > 0 && checkOthers(vol, record);
+      if (record.links > 0) return checkOthers(vol, record);
+      checkIdleFlags(vol, record);
+      return false;
   }
 }
 
@@ -126,6 +128,14 @@ function checkOthers(vol: Volume, record: Record): boolean {
   const text = `reserved inode ${ino} has the mode ${record.mode.toString(8)}`;
   if (vol.report.report('reserved-mode', { ino }, text)) record.clear();
   return false;
+}
+
+/** A flag that only directories have shows even in an inode that nobody uses. */
+function checkIdleFlags(vol: Volume, record: Record): void {
+  const { ino } = record;
+  if (!record.has(F.EXT4_CASEFOLD_FL)) return;
+  const text = `reserved inode ${ino} has the flag casefold`;
+  if (vol.report.report('flag-casefold', { ino }, text)) record.clearFlag(F.EXT4_CASEFOLD_FL);
 }
 
 /** All reserved inodes count as in use in the bitmap. */

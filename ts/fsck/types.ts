@@ -103,11 +103,20 @@ export function* checkFile(
   }
   yield* walkMap(vol, claims, record);
   if (record.has(F.EXT4_VERITY_FL) && vol.roCompat(F.RO_COMPAT_VERITY)) return;
-  const { blockSize, clusterBlocks } = vol.sb;
-  // Clusters are allocated whole; what is written in the last one may lie behind the end of the file.
+  const { blockSize } = vol.sb;
+  if (record.size > largest(vol, record)) return fixSize(vol, record, claims.end * blockSize);
+  if (record.size >= 2 ** 31) vol.large = true;
   const end = claims.endWritten;
-  const least = Math.floor((end - 1) / clusterBlocks) * clusterBlocks * blockSize;
-  if (end > 0 && record.size < least) fixSize(vol, record, end * blockSize);
+  if (end > 0 && record.size < (end - 1) * blockSize) fixSize(vol, record, end * blockSize);
+}
+
+/** Bytes that a file's map can reach. */
+function largest(vol: Volume, record: Record): number {
+  const { blockSize } = vol.sb;
+  if (record.has(F.EXT4_EXTENTS_FL)) return (2 ** 32 - 1) * blockSize;
+  const per = blockSize / 4;
+  const blocks = F.EXT4_NDIR_BLOCKS + per + per ** 2 + per ** 3;
+  return Math.min(blocks, 2 ** 32) * blockSize;
 }
 
 export function* checkDirectory(
@@ -184,7 +193,7 @@ function checkTarget(vol: Volume, record: Record, bytes: Uint8Array): void {
   const { size } = record;
   if (record.has(F.EXT4_ENCRYPT_FL)) {
     const len = bytes[0] + 256 * bytes[1] + 2;
-    if (len > size || size > bytes.length || len <= 2) badLink(vol, record, 0);
+    if (len !== size || size > bytes.length || len <= 2) badLink(vol, record, 0);
     return;
   }
   const nul = bytes.indexOf(0);

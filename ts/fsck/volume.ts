@@ -75,6 +75,10 @@ export class Volume {
   /** Directories to be written anew. */
   rebuild = new Set<number>();
   rootLost = false;
+  /** A file of 2 GiB or more was seen. */
+  large = false;
+  /** Bitmaps that need a new place: twice the group, one more for that of the inodes. */
+  relocate = new Set<number>();
   /** Inodes whose blocks do not lie in their clusters as they should. */
   misaligned = new Set<number>();
   /** The inode of lost+found, 0 when there can be none, -1 before anyone asked. */
@@ -220,6 +224,17 @@ export class Volume {
   }
 
   // ---- inodes
+
+  /** Whether a time of deletion is none, but the number of the next orphan: no clock was ever that low. */
+  isOrphanLink(dtime: number): boolean {
+    const { sb } = this;
+    const clocks = [
+      sb.u32(F.S_WTIME),
+      sb.u32(F.S_MTIME) || sb.inodes,
+      sb.u32(F.S_MKFS_TIME) || sb.inodes,
+    ];
+    return dtime > 0 && dtime < sb.inodes && clocks.every((time) => time >= sb.inodes);
+  }
 
   inodeType(ino: number): number {
     const [a, b, c] = this.types;
