@@ -118,18 +118,23 @@ export function mergeNext(inode: Inode, leaf: Level, at: number): void {
   putExtent(inode, editEntry(inode, leaf, at), { ...a, len: a.len + b.len });
 }
 
-/** Splits the extent over `lblk` in front of it, if one begins before; the state stays. Needs a handle with
- *  MAP_CREDITS. ENOSPC. */
-export function splitAt(inode: Inode, lblk: number): boolean {
+/** One step with a handle of its own: splits the extent over `lblk` in front of it, if one begins before. ENOSPC. */
+export function splitStep(inode: Inode, lblk: number): void {
+  inode.at();
+  inode.vol.journal!.start(MAP_CREDITS);
+  splitAt(inode, lblk);
+  inode.vol.journal!.stop();
+}
+
+function splitAt(inode: Inode, lblk: number): void {
   const leaf = findPath(inode, lblk).at(-1) as Level;
-  if (leaf.at < 0) return false;
+  if (leaf.at < 0) return;
   const e = extentAt(inode, nodePtr(inode, leaf), leaf.at);
   const len = lblk - e.lblk;
-  if (len === 0 || len >= e.len) return false;
+  if (len === 0 || len >= e.len) return;
   putExtent(inode, editEntry(inode, leaf, leaf.at), { ...e, len });
   insertApart(inode, { ...e, lblk, pblk: e.pblk + len, len: e.len - len });
   mappingChanged(inode);
-  return true;
 }
 
 /** Whether convertBlocks() of these blocks would have to allocate a node, as a leaf has no room for the parts. Throws

@@ -7,7 +7,7 @@ import { MAP_HOLE } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import { corrupt } from '../errno.ts';
 import { checkData, lookupExtent } from './extent.ts';
-import { splitAt } from './extentchange.ts';
+import { splitStep } from './extentchange.ts';
 import {
   type Extent,
   editEntry,
@@ -25,7 +25,7 @@ import {
   setKeys,
 } from './extentwrite.ts';
 import type { Inode, MapMemo } from './inode.ts';
-import { Budget, MAP_CREDITS, REMOVE_CREDITS } from './mapspace.ts';
+import { Budget, REMOVE_CREDITS } from './mapspace.ts';
 
 /** Logical blocks [from, to). */
 interface Range {
@@ -55,7 +55,10 @@ export function punchExtents(inode: Inode, from: number, to: number): boolean {
   const leaf = path[k];
   const budget = new Budget(inode);
   const cut = planLeaf(inode, leaf, range, budget);
-  if (cut === null) return splitStep(inode, range.to);
+  if (cut === null) {
+    splitStep(inode, range.to);
+    return true;
+  }
   const top = emptied(inode, path, cut);
   const nothing = cut.first === leaf.at + 1 && cut.short === null && cut.rest === null;
   if (nothing && (top > k || k === 0)) return false;
@@ -69,14 +72,6 @@ export function punchExtents(inode: Inode, from: number, to: number): boolean {
   else emptyRoot(inode);
   inode.vol.journal!.stop();
   return more;
-}
-
-function splitStep(inode: Inode, lblk: number): boolean {
-  inode.at();
-  inode.vol.journal!.start(MAP_CREDITS);
-  splitAt(inode, lblk);
-  inode.vol.journal!.stop();
-  return true;
 }
 
 /** Whether extents before the leaf may reach into the range. */

@@ -3,7 +3,7 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
-import { mergeNext, splitAt } from './extentchange.ts';
+import { mergeNext, splitStep } from './extentchange.ts';
 import {
   type Extent,
   editNode,
@@ -19,7 +19,7 @@ import {
   setKeys,
 } from './extentwrite.ts';
 import type { Inode } from './inode.ts';
-import { MAP_CREDITS, mappingChanged } from './mapspace.ts';
+import { mappingChanged } from './mapspace.ts';
 
 /** Extents at and behind `from` move by `delta` blocks: below 0 into the hole before `from`, else to the right. */
 export interface Shift {
@@ -32,12 +32,15 @@ const SHIFT_CREDITS = F.EXT4_EXT_MAX_DEPTH + 2;
 /** No cursor: all are moved. */
 const DONE = -1;
 
-/** EFBIG when the file's last extent would move past the last block. Throws Missing. */
-export function checkShift(inode: Inode, { delta }: Shift): void {
+/** One step, which may open a handle: gets ready to move extents to the right. One over `from` is split. EFBIG when the
+ *  last one would move past the last block; ENOSPC. */
+export function prepareShift(inode: Inode, { from, delta }: Shift): void {
   const leaf = findPath(inode, MAX_LBLK).at(-1) as Level;
   const node = nodePtr(inode, leaf);
-  if (leaf.at < 0 || endOf(extentAt(inode, node, leaf.at)) + delta <= MAX_LBLK) return;
-  throw new Ext4Error('EFBIG', 'blocks move past the last one');
+  if (leaf.at >= 0 && endOf(extentAt(inode, node, leaf.at)) + delta > MAX_LBLK) {
+    throw new Ext4Error('EFBIG', 'blocks move past the last one');
+  }
+  if (crosses(inode, from)) splitStep(inode, from);
 }
 
 /** The cursor to begin with. */
@@ -49,13 +52,9 @@ export function startShift({ from, delta }: Shift): number {
  *  extent over `from` is split first when it goes to the right. ENOSPC then; EFBIG past the last block; EUCLEAN. */
 export function shiftStep(inode: Inode, shift: Shift, cursor: number): number {
   if (shift.delta < 0) return shiftLeft(inode, shift.delta, cursor);
-  if (cursor === MAX_LBLK && crosses(inode, shift.from)) {
-    inode.vol.journal!.start(MAP_CREDITS);
-    splitAt(inode, shift.from);
-    inode.vol.journal!.stop();
-    return cursor;
-  }
-  return shiftRight(inode, shift, cursor);
+  if (cursor !== MAX_LBLK || !crosses(inode, shift.from)) return shiftRight(inode, shift, cursor);
+  splitStep(inode, shift.from);
+  return cursor;
 }
 
 /** Whether an extent begins before a block and goes on behind it. */

@@ -8,7 +8,7 @@ import { Ext4Error } from '../errno.ts';
 import { attempt, type Flow, freeze, step, writeBackFile } from '../flow.ts';
 import { claimDelayed, dropData } from './delayed.ts';
 import { CONVERT_CREDITS, convertBlocks } from './extentchange.ts';
-import { checkShift, type Shift, shiftStep, startShift } from './extentshift.ts';
+import { prepareShift, type Shift, shiftStep, startShift } from './extentshift.ts';
 import { MAX_LBLK, UNWRITTEN_MAX_LEN } from './extentwrite.ts';
 import { sumFree } from './groupwrite.ts';
 import type { Inode } from './inode.ts';
@@ -266,9 +266,9 @@ function* insert(span: Span): Flow<void> {
   if (size > MAX_LBLK * inode.vol.sb.blockSize) throw new Ext4Error('EFBIG');
   if (pos >= inode.size)
     throw new Ext4Error('EINVAL', 'the range begins behind the end of the file');
-  yield* step(checkShift, inode, shift);
   yield* writeBackFile(inode.ino);
   yield* freeze(inode.ino);
+  yield* step(prepareShift, inode, shift);
   yield* step(dropData, inode, first, MAX_LBLK);
   yield* step(resize, inode, size);
   yield* moveBlocks(inode, shift);
