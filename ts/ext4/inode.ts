@@ -53,6 +53,10 @@ export class Inode {
   writeErrors = 0;
   /** A new file, which may hold its first bytes inline. */
   mayInline = false;
+  /** Where writing in order would go on, how much was so written, and how much of it lies in the cache. */
+  streamNext = 0;
+  streamed = 0;
+  streamDirty = 0;
   /** Views of a DAX file that may be written: its blocks stay. */
   daxLeases = 0;
   /** Where the next held blocks are looked for; 0 = behind what is mapped. */

@@ -5,6 +5,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
 import { type FallocateMode, fallocateRange } from '../ext4/fallocate.ts';
 import type { Inode } from '../ext4/inode.ts';
+import { mayGoDirect, writeDirect } from '../ext4/path/direct.ts';
 import { convertInline, inlineCapacity, mayBeInline, writeInline } from '../ext4/path/inline.ts';
 import { type Bytes, writePath } from '../ext4/path/write.ts';
 import { maxFileSize } from '../ext4/size.ts';
@@ -12,13 +13,19 @@ import { truncateFile } from '../ext4/truncate.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { zeroEof } from '../ext4/zerorange.ts';
 import { attempt, commit, type Flow, flushDevice, lock, step, writeBackFile } from '../flow.ts';
+import { dropRange } from '../iomap/fault.ts';
+import { dirtyLimit } from '../iomap/write.ts';
 import type { OpenFile } from './file.ts';
-import { O_ACCMODE, O_APPEND, O_DSYNC, O_RDONLY, O_SYNC, READ_STEP } from './file.ts';
+import { O_ACCMODE, O_APPEND, O_DIRECT, O_DSYNC, O_RDONLY, O_SYNC, READ_STEP } from './file.ts';
 import type { FileSystem } from './filesystem.ts';
 import type { Path } from './names.ts';
 
 /** Bytes that one step writes. */
 const WRITE_STEP = 1 << 20;
+/** Bytes of a long stream that are written to the device at a time. */
+const STREAM_PIECE = 8 << 20;
+/** Bytes of a write of a stream that go past the cache. */
+const DIRECT_MIN = 1 << 18;
 
 export class DataOps {
   readonly #fs: FileSystem;
@@ -46,13 +53,17 @@ export class DataOps {
     if (total === 0) return 0;
     const most = checkLimit(inode, start);
     yield* this.#prepare(inode, start, Math.min(start + total, most));
+    const direct = (file.flags & O_DIRECT) !== 0;
+    if (direct) yield* this.#clear(inode, start, start + total);
     let at = start;
     for (const part of parts) {
-      const n = yield* this.#writePart(inode, part, at, most, at > start);
+      const place = { pos: at, most, soft: at > start, direct };
+      const n = yield* this.#writePart(inode, part, place);
       at += n;
       if (n < part.length) break;
     }
     if (pos === null) file.pos = at;
+    if (streams(inode, start, at - start)) yield* flushStream(inode);
     yield* this.#durable(file);
     return at - start;
   }
@@ -67,14 +78,16 @@ export class DataOps {
   *#writePart(
     inode: Inode,
     part: Uint8Array,
-    pos: number,
-    most: number,
-    soft: boolean,
+    { pos, most, soft, direct }: { pos: number; most: number; soft: boolean; direct: boolean },
   ): Flow<number> {
     const len = Math.min(part.length, most - pos);
     if (inode.path === 'inline' || (yield* step(mayBeInline, inode))) {
       if (yield* step(writeInline, inode, part.subarray(0, len), pos)) return len;
       yield* convertInline(inode);
+    }
+    const past = direct || (len >= DIRECT_MIN && isLong(inode, pos));
+    if (past && (yield* step(mayGoDirect, inode, pos, len))) {
+      return yield* writeDirect(inode, part.subarray(0, len), pos);
     }
     for (let done = 0; done < len; ) {
       const bytes: Bytes = { from: part, at: done, len: Math.min(WRITE_STEP, len - done) };
@@ -88,16 +101,24 @@ export class DataOps {
     return len;
   }
 
+  /** What the cache has of the range goes to the device, and out of the cache. */
+  *#clear(inode: Inode, pos: number, end: number): Flow<void> {
+    if (this.#vol.dirtyInodes.has(inode)) yield { op: 'writeback', ino: inode.ino };
+    yield* step(dropPart, inode, pos, end);
+  }
+
   /** As writev() inside the call, to cached files without a generator. */
   writeSync(fd: number, from: Uint8Array, at: number, len: number, pos: number | null): number {
     const file = this.#writable(fd);
     const { inode } = file;
     const start = (file.flags & O_APPEND) !== 0 ? inode.size : (pos ?? file.pos);
-    const plain = (file.flags & (O_SYNC | O_DSYNC)) === 0 && !inode.has(F.EXT4_SYNC_FL);
-    if (plain && start <= inode.size && len > 0 && len <= WRITE_STEP) {
+    const plain = (file.flags & (O_SYNC | O_DSYNC | O_DIRECT)) === 0 && !inode.has(F.EXT4_SYNC_FL);
+    const past = len >= DIRECT_MIN && isLong(inode, start);
+    if (plain && !past && start <= inode.size && len > 0 && len <= WRITE_STEP) {
       const n = this.#fs.writeNow(inode, { from, at, len }, start);
       if (n === len) {
         if (pos === null) file.pos = start + n;
+        if (streams(inode, start, n)) this.#fs.runSync(flushStream(inode));
         return n;
       }
     }
@@ -256,6 +277,38 @@ function inodeOf(vol: Ext4Volume, ino: number): Inode {
   const inode = vol.inodes.get(ino);
   inode.at();
   return inode;
+}
+
+/** Counts a write; true when so much was written in order that the cache will not keep it anyway: then a piece goes to
+ *  the device at a time and its memory, still in the processor's cache, is used again. */
+function streams(inode: Inode, pos: number, len: number): boolean {
+  const { cache } = inode.vol;
+  if (pos !== inode.streamNext) inode.streamed = 0;
+  inode.streamNext = pos + len;
+  inode.streamed += len;
+  if (inode.streamed <= dirtyLimit(cache) * cache.blockSize) return false;
+  inode.streamDirty += len;
+  return inode.streamDirty >= STREAM_PIECE;
+}
+
+/** Writes back what a stream left in the cache, and lets go of it. Errors stay with the inode. */
+function* flushStream(inode: Inode): Flow<void> {
+  const { streamNext, streamDirty } = inode;
+  inode.streamDirty = 0;
+  yield { op: 'writeback', ino: inode.ino };
+  yield* step(dropPart, inode, streamNext - streamDirty, streamNext);
+}
+
+/** Whether a write at `pos` continues a stream that the cache would not keep. */
+function isLong(inode: Inode, pos: number): boolean {
+  const { cache } = inode.vol;
+  return pos === inode.streamNext && inode.streamed > dirtyLimit(cache) * cache.blockSize;
+}
+
+/** Lets go of clean folios. */
+function dropPart(inode: Inode, from: number, to: number): void {
+  const { blockSize } = inode.vol.sb;
+  dropRange(inode.vol.cache, inode, Math.floor(from / blockSize), Math.ceil(to / blockSize));
 }
 
 /** The largest size this write may make. EFBIG when it begins there. */
