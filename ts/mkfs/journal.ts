@@ -98,12 +98,11 @@ function goalOf(g: Geometry, used: Runs): number {
   return groupStart(g, best);
 }
 
-/** The first group behind the metadata of the middle flex group. */
+/** The group behind the first of the middle flex group, or the next one when tables reach into it. */
 function beside(g: Geometry, used: Runs, middle: number): number {
-  let group = middle - (middle % g.flexSize) + 1;
-  if (g.clusterBlocks > 1) return group;
-  while (group < g.groups - 1 && frontOf(g, group) === 0 && used.has(groupStart(g, group))) group++;
-  return group;
+  const next = middle - (middle % g.flexSize) + 1;
+  const spilt = frontOf(g, next) === 0 && used.has(groupStart(g, next));
+  return spilt && g.clusterBlocks === 1 && next < g.groups - 1 ? next + 1 : next;
 }
 
 function freeIn(g: Geometry, used: Runs, group: number): number {

@@ -23,15 +23,17 @@ export function refuse(reason: string): Ext4Error {
 }
 
 /** Settings for a device of `bytes` bytes. EINVAL for what cannot be. */
-export function settle(o: MkfsOptions, bytes: number): Settings {
-  const size = sizeOf(o, bytes);
+export function settle(o: MkfsOptions, deviceBytes: number): Settings {
+  const size = sizeOf(o, deviceBytes);
   const profile = profileOf(o, size);
   const features = new X.FeatureSet(profile.features, o.features ?? '');
   if (o.journalDevice) features.set(X.JOURNAL, true);
   if (o.journal === false) dropJournal(features);
   const blockSize = settleBlockSize(o, profile);
   const clusterBlocks = settleClusters(o, features, blockSize);
-  const blocks = settleBlocks(o, size, blockSize * clusterBlocks) * clusterBlocks;
+  const bytes = settleBytes(o, size, blockSize);
+  const all = bytes / blockSize;
+  const blocks = all - (all % clusterBlocks);
   checkBlocks(blocks, features);
   const inodeSize = settleInodeSize(o, profile, features, blockSize);
   const notes: string[] = [];
@@ -43,7 +45,7 @@ export function settle(o: MkfsOptions, bytes: number): Settings {
     clusterBlocks,
     inodeSize,
     blocks,
-    inodes: settleInodes(o, profile, { blocks, blockSize, clusterBlocks, inodeSize }),
+    inodes: settleInodes(o, profile, { bytes, blockSize, clusterBlocks, inodeSize }),
     blocksPerGroup: settleGroup(o, blockSize, clusterBlocks),
     flexSize: settleFlex(o, features),
     descSize: settleDescSize(o, features, blockSize),
@@ -120,11 +122,10 @@ function settleClusters(o: MkfsOptions, features: X.FeatureSet, blockSize: numbe
   return bytes / blockSize;
 }
 
-/** Whole clusters of `unit` bytes that are there. */
-function settleBlocks(o: MkfsOptions, size: number, unit: number): number {
-  // A whole device is used in whole pages, as mke2fs does, so that any kernel can map its end.
-  const step = o.size === undefined ? Math.max(unit, PAGE) : unit;
-  return (size - (size % step)) / unit;
+/** Bytes in whole blocks. A whole device is used in whole pages, as mke2fs does. */
+function settleBytes(o: MkfsOptions, size: number, blockSize: number): number {
+  const step = o.size === undefined ? Math.max(blockSize, PAGE) : blockSize;
+  return size - (size % step);
 }
 
 function checkBlocks(blocks: number, features: X.FeatureSet): void {
@@ -152,14 +153,14 @@ function settleInodeSize(
 }
 
 interface Room {
-  blocks: number;
+  bytes: number;
   blockSize: number;
   clusterBlocks: number;
   inodeSize: number;
 }
 
 function settleInodes(o: MkfsOptions, profile: Profile, room: Room): number {
-  const bytes = room.blocks * room.blockSize;
+  const { bytes } = room;
   const least = Math.max(1024, room.blockSize * room.clusterBlocks);
   const asked = o.inodeRatio;
   if (asked !== undefined) whole(asked, 1024, 1024 * MAX_BLOCK, 'bytes an inode');
