@@ -167,6 +167,7 @@ const HARMLESS = [
   /recovering journal/,
   /Superblock last (mount|write) time/,
   /^Pass \d/,
+  /extent tree .* could be (shorter|narrower)/,
   /^Clearing orphaned inode/,
   /^Truncating orphaned inode/,
   /Free (blocks|inodes) count wrong/,
