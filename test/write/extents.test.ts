@@ -5,7 +5,9 @@
 import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';
 import { allocBlocks } from '../../ts/ext4/balloc.ts';
+import { prepareShift, shiftStep } from '../../ts/ext4/extentshift.ts';
 import { addBlocks, insertExtent, MAP_CREDITS } from '../../ts/ext4/mapwrite.ts';
+import { step } from '../../ts/flow.ts';
 import { change, Model, type Mounted, makeImage, mountImage, settle } from '../ext4/mapimage.ts';
 import { need } from '../need.ts';
 import { randomOf } from '../slow.ts';
@@ -97,6 +99,49 @@ function act(m: Mounted, model: Model, roll: (n: number) => number): void {
   const nodes = sectors(model) - sectorsOf(model);
   expect(nodes).toBeGreaterThanOrEqual(0);
 }
+
+need.describe('moving', [ORACLES], () => {
+  test('what was put apart and comes together again is one extent', () => {
+    const m = mountImage(makeImage('-t ext4 -b 1024', '16M', 1));
+    const model = new Model(m.fs, '/f0');
+    model.insert(0, 40, false);
+    shift(model, 20, 7);
+    settle(m.fs);
+    expect(shown(m.contents())).toEqual([
+      [0, 20, false],
+      [27, 20, false],
+    ]);
+    shift(model, 27, -7);
+    expect(shown(finish(m, model))).toEqual([[0, 40, false]]);
+  });
+
+  test('nothing moves past the last block, and nothing onto what is there', () => {
+    const m = mountImage(makeImage('-t ext4 -b 1024', '16M', 1));
+    const { fs } = m;
+    const model = new Model(fs, '/f0');
+    model.insert(0, 10, false);
+    model.insert(2 ** 32 - 20, 10, true);
+    const codeOf = (fn: () => unknown) => {
+      try {
+        fn();
+        return '';
+      } catch (error) {
+        return (error as { code: string }).code;
+      }
+    };
+    for (const delta of [10, 4000]) {
+      const far = { from: 5, delta };
+      expect(codeOf(() => fs.runSync(step(prepareShift, model.inode, far)))).toBe('EFBIG');
+      expect(
+        codeOf(() => fs.runSync(step(shiftStep, model.inode, { ...far, from: 0 }, 2 ** 32 - 1))),
+      ).toBe('EFBIG');
+    }
+    const onto = { from: 2 ** 32 - 20, delta: 15 - 2 ** 32 };
+    expect(codeOf(() => fs.runSync(step(shiftStep, model.inode, onto, onto.from)))).toBe('EUCLEAN');
+    shift(model, 5, 9);
+    finish(m, model);
+  });
+});
 
 need.describe('conversion', [ORACLES], () => {
   test('an extent is split where its state changes, and one again when it is the same', () => {

@@ -25,7 +25,7 @@ import {
 import { need } from '../need.ts';
 import { randomOf } from '../slow.ts';
 import { alloc, collapse, convert, failAtStop, finish, punch, sectors, shift } from './extents.ts';
-import { KEEP, PUNCH, Subject, ZERO } from './fallocate.ts';
+import { COLLAPSE, INSERT, KEEP, PUNCH, Subject, ZERO } from './fallocate.ts';
 import { makeImage as makeSet } from './images.ts';
 
 const seed = Number(process.env.SEED ?? 1 + Math.floor(Math.random() * 2 ** 31));
@@ -247,6 +247,63 @@ need.describe('no space for a node', [ORACLES], () => {
     finish(m, model);
   });
 
+  test('zero range writes zeroes where it cannot split, a little; more it refuses', () => {
+    for (const o of [
+      { dax: 'never' },
+      { dax: 'always' },
+      { dax: 'never', data: 'journal' },
+    ] as const) {
+      const s = new Subject(makeSet({ args: EXT4, size: 16 }), o);
+      const { fs } = s;
+      const m = { fs, bytes: new Uint8Array(0), contents: () => new Uint8Array(0) };
+      for (let i = 0; i < 4; i++) expect(s.act(['write', 131072 * i, 65536, 1])).toBe(0);
+      const written = s.map();
+      const taken = takeAll(m);
+      fs.runSync(commit());
+      expect(s.act(['fallocate', ZERO, 131072 + 10 * 1024, 32768])).toBe(0);
+      expect(s.act(['fallocate', ZERO, 262144 + 1024, 62 * 1024])).toBe('ENOSPC');
+      const want = new Uint8Array(131072 * 3 + 65536);
+      for (let i = 0; i < 4; i++) want.fill(1, 131072 * i, 131072 * i + 65536);
+      want.fill(0, 131072 + 10 * 1024, 131072 + 10 * 1024 + 32768);
+      expect(Buffer.compare(s.read(), want)).toBe(0);
+      expect(s.map()).toEqual(written);
+      for (const { pblk, count } of taken) {
+        change(fs, 4, () => freeBlocks(fs.vol, pblk, count, false));
+      }
+      s.act(['remount']);
+      expect(Buffer.compare(s.read(), want)).toBe(0);
+      expect(s.finish()).toBe('');
+    }
+  });
+
+  test('a punch that cannot split loses nothing, what was not written back neither', () => {
+    const s = new Subject(makeSet({ args: EXT4, size: 16 }), { dax: 'never' });
+    for (let i = 0; i < 4; i++) expect(s.act(['write', 131072 * i, 65536, 1])).toBe(0);
+    expect(s.act(['fsync'])).toBe(0);
+    const taken = takeAll({
+      fs: s.fs,
+      bytes: new Uint8Array(0),
+      contents: () => new Uint8Array(0),
+    });
+    s.run(commit());
+    expect(s.act(['write', 131072, 65536, 2])).toBe(0);
+    for (const flags of [PUNCH | KEEP, COLLAPSE]) {
+      expect(s.act(['fallocate', flags, 131072 + 1024, 8192])).toBe('ENOSPC');
+    }
+    expect(s.act(['fallocate', INSERT, 131072 + 1024, 8192])).toBe('ENOSPC');
+    const want = new Uint8Array(131072 * 3 + 65536);
+    for (let i = 0; i < 4; i++) want.fill(i === 1 ? 2 : 1, 131072 * i, 131072 * i + 65536);
+    expect(Buffer.compare(s.read(), want)).toBe(0);
+    for (const { pblk, count } of taken) {
+      change(s.fs, 4, () => freeBlocks(s.fs.vol, pblk, count, false));
+    }
+    expect(s.act(['fallocate', PUNCH | KEEP, 131072 + 1024, 8192])).toBe(0);
+    want.fill(0, 131072 + 1024, 131072 + 1024 + 8192);
+    s.act(['remount']);
+    expect(Buffer.compare(s.read(), want)).toBe(0);
+    expect(s.finish()).toBe('');
+  });
+
   test('a hole is not converted', () => {
     const m = mountImage(makeImage(EXT4, '8M', 1));
     const model = new Model(m.fs, '/f0');
@@ -284,4 +341,27 @@ need.describe('clusters and delayed blocks', [ORACLES], () => {
       }
     });
   }
+});
+
+need.describe('68: sparse files', [ORACLES], () => {
+  test('a range of 16 TiB is punched, moved and cut by its extents alone', () => {
+    const s = new Subject(makeSet({ args: '-t ext4 -b 4096', size: 16 }), { dax: 'never' });
+    const end = 2 ** 44 - 8192;
+    for (let i = 0; i < 8; i++) expect(s.act(['write', i * 2 ** 41 + 4096, 8192, 1])).toBe(0);
+    expect(s.act(['trunc', end])).toBe(0);
+    expect(s.act(['fsync'])).toBe(0);
+    const { vol } = s.fs;
+    const calls = vol.mappingCalls;
+    expect(s.act(['fallocate', PUNCH | KEEP, 2 ** 40, 6 * 2 ** 41])).toBe(0);
+    expect(s.act(['fallocate', COLLAPSE, 2 ** 40, 6 * 2 ** 41])).toBe(0);
+    expect(s.act(['fallocate', INSERT, 4096, 2 ** 43])).toBe(0);
+    expect(s.act(['fallocate', PUNCH | KEEP, 1, 2 ** 43])).toBe(0);
+    expect(vol.mappingCalls - calls).toBeLessThan(40);
+    expect(s.size).toBe(end - 6 * 2 ** 41 + 2 ** 43);
+    expect(s.map()).toEqual([
+      [2 ** 31 + 1, 2, false],
+      [2 ** 29 + 2 ** 31 + 1, 2, false],
+    ]);
+    expect(s.finish()).toBe('');
+  });
 });

@@ -126,6 +126,16 @@ export function splitStep(inode: Inode, lblk: number): void {
   inode.vol.journal!.stop();
 }
 
+/** One step, before [from, to) is punched: an extent that goes on at both sides is split, so that what comes needs no
+ *  space. ENOSPC. */
+export function prepareHole(inode: Inode, from: number, to: number): void {
+  if (!inode.has(F.EXT4_EXTENTS_FL)) return;
+  const leaf = findPath(inode, from).at(-1) as Level;
+  if (leaf.at < 0) return;
+  const e = extentAt(inode, nodePtr(inode, leaf), leaf.at);
+  if (e.lblk < from && e.lblk + e.len > to) splitStep(inode, to);
+}
+
 function splitAt(inode: Inode, lblk: number): void {
   const leaf = findPath(inode, lblk).at(-1) as Level;
   if (leaf.at < 0) return;

@@ -7,7 +7,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
 import { attempt, type Flow, freeze, step, writeBackFile } from '../flow.ts';
 import { claimDelayed, dropData } from './delayed.ts';
-import { CONVERT_CREDITS, convertBlocks } from './extentchange.ts';
+import { CONVERT_CREDITS, convertBlocks, prepareHole } from './extentchange.ts';
 import { prepareShift, type Shift, shiftStep, startShift } from './extentshift.ts';
 import { MAX_LBLK, UNWRITTEN_MAX_LEN } from './extentwrite.ts';
 import { sumFree } from './groupwrite.ts';
@@ -181,13 +181,15 @@ function* zero(span: Span): Flow<void> {
   if (first >= last) return;
   yield* step(dropData, inode, first, last);
   for (let at = first; at < last; ) at = yield* unwrite(inode, at, last);
-  yield* step(dropData, inode, first, last);
 }
 
 /** Makes some written blocks of [from, to) unwritten; where that would take a node and there is no space, zeroes. */
 function* unwrite(inode: Inode, from: number, to: number): Flow<number> {
   const r = yield* attempt(unwriteStep, inode, from, to);
-  if (typeof r === 'number') return r;
+  if (typeof r === 'number') {
+    yield* step(dropData, inode, from, r);
+    return r;
+  }
   const { blockSize } = inode.vol.sb;
   const piece = yield* step(writtenPiece, inode, from, to);
   if (r.code !== 'ENOSPC' || (piece.to - piece.from) * blockSize > ZERO_OUT) throw r;
@@ -226,6 +228,7 @@ function* punch({ inode, pos, end, keepSize }: Span): Flow<void> {
 }
 
 function* freeBlocksOf(inode: Inode, first: number, last: number): Flow<void> {
+  yield* step(prepareHole, inode, first, last);
   yield* step(dropData, inode, first, last);
   while (yield* step(punchBlocksStep, inode, first, last)) {}
   yield* step(dropData, inode, first, last);
@@ -249,6 +252,7 @@ function* collapse(span: Span): Flow<void> {
   if (end >= inode.size) throw new Ext4Error('EINVAL', 'the range reaches the end of the file');
   yield* writeBackFile(inode.ino);
   yield* freeze(inode.ino);
+  yield* step(prepareHole, inode, first, last);
   yield* step(dropData, inode, first, MAX_LBLK);
   while (yield* step(punchBlocksStep, inode, first, last)) {}
   yield* moveBlocks(inode, { from: last, delta: first - last });
