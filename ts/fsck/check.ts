@@ -8,7 +8,7 @@ import { hasBit } from '../ext4/features.ts';
 import type { Super } from '../ext4/super.ts';
 import { type Flow, flushDevice } from '../flow.ts';
 import { resolveShared } from './clone.ts';
-import { checkGroups, readGroups, writeGroups } from './groups.ts';
+import { adoptCopies, checkGroups, checkTable, readGroups, writeGroups } from './groups.ts';
 import { checkJournal } from './journal.ts';
 import { rebuildDirectories } from './makedir.ts';
 import { needsRecovery, type Opened, openImage } from './open.ts';
@@ -77,7 +77,7 @@ export function* fsckFlow(device: BlockDevice, o: FsckOptions = {}): Flow<FsckRe
     report.nextRound();
     vol = yield* oneRound(opened, report, hooks);
     mended += report.mended;
-    if (report.mended === 0 || report.stopped) break;
+    if (report.mended === 0 || report.stopped || vol.fatal !== '') break;
     const again = yield* tryOpen(device, o.cacheBytes, opened);
     if (typeof again === 'string') return { ...refused(again), problems: report.problems };
     opened = again;
@@ -85,7 +85,10 @@ export function* fsckFlow(device: BlockDevice, o: FsckOptions = {}): Flow<FsckRe
   if (vol !== null && vol.fatal !== '') return { ...refused(vol.fatal), problems: report.problems };
   if (report.found === 0 && mended > 0 && vol !== null) yield* markClean(vol);
   const { sb } = opened;
-  return { ...counts(sb, vol?.files ?? 0, vol?.dirs.length ?? 0), ...verdict(report, mended) };
+  return {
+    ...counts(sb, sb.inodes - sb.freeInodes, vol?.dirs.length ?? 0),
+    ...verdict(report, mended),
+  };
 }
 
 const REFUSED = new Set(['EINVAL', 'EUCLEAN', 'EBADMSG', 'EOPNOTSUPP']);
@@ -154,7 +157,7 @@ function* oneRound(first: Opened, report: Report, hooks: FsckHooks): Flow<Volume
     }
     const again = yield* passes(vol);
     opened.disk.beforeWrite = null;
-    if (report.mode !== 'check') {
+    if (report.mode !== 'check' && vol.fatal === '') {
       yield* writeGroups(vol, vol.fromBackup);
       yield* writeSuper(vol, vol.fromBackup);
       yield* flushDevice(opened.disk.device);
@@ -171,7 +174,9 @@ function* passes(vol: Volume): Flow<boolean> {
   report.pass = 0;
   yield* readGroups(vol);
   if (!(yield* checkSuper(vol))) return false;
+  if (report.mode === 'all') yield* adoptCopies(vol);
   checkGroups(vol);
+  yield* checkTable(vol);
   if (vol.fatal !== '') return false;
   const journal = yield* checkJournal(vol);
   if (journal !== 'go') return journal === 'again';

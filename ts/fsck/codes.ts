@@ -3,6 +3,7 @@
 
 export const MINOR: ReadonlySet<string> = new Set([
   'group-checksum',
+  'group-block-flag',
   'super-free-blocks',
   'super-free-inodes',
   'super-quota-unused',

@@ -80,7 +80,6 @@ export class EntryCheck {
   #dots(off: number, i: number): void {
     const leaf = this.#leaf;
     const dir = this.#dir;
-    const name = i === 0 ? '"."' : '".."';
     const right = i === 0 ? leaf.isDot(off) : leaf.isDotDot(off);
     if (!right || leaf.ino(off) === 0) {
       if (leaf.ino(off) !== 0) this.#entry(off);
@@ -100,7 +99,7 @@ export class EntryCheck {
       }
     }
     this.#vol.found.increment(leaf.ino(off));
-    this.#type(off, F.EXT4_FT_DIR, name);
+    this.#type(off, F.EXT4_FT_DIR);
     if (leaf.recLen(off) !== 12 && i === 0) this.#dotLength(off);
   }
 
@@ -135,7 +134,7 @@ export class EntryCheck {
       return;
     }
     const type = vol.inodeType(ino);
-    this.#type(off, type, leaf.text(off));
+    this.#type(off, type);
     if (type === F.EXT4_FT_DIR && !this.#adopt(off, ino)) return;
     if (this.#twice(off)) return;
     vol.found.increment(ino);
@@ -203,12 +202,12 @@ export class EntryCheck {
     return true;
   }
 
-  #type(off: number, type: number, name: string): void {
+  #type(off: number, type: number): void {
     const leaf = this.#leaf;
     const stored = leaf.type(off);
     const want = this.#vol.incompat(F.INCOMPAT_FILETYPE) ? type : 0;
     if (stored === want) return;
-    const text = `entry ${name} has the type ${stored}, not ${want}`;
+    const text = `entry ${leaf.text(off)} has the type ${stored}, not ${want}`;
     if (this.#report(stored === 0 ? 'dir-type-unset' : 'dir-type', text)) leaf.setType(off, want);
   }
 

@@ -110,11 +110,57 @@ export function sealGroup(vol: Volume, group: number): void {
   vol.descView.setUint16(at, groupSum(vol, group), true);
 }
 
-/** Checks every descriptor and marks what is fixed. Groups whose table cannot be are left without one. */
+/** Checks every descriptor and marks what is fixed: tables first, so that a bitmap on one of them is the one to move. */
 export function checkGroups(vol: Volume): void {
   const { sb } = vol;
   markSupers(vol);
+  for (let group = 0; group < sb.groups; group++)
+    place(vol, group, 'inode table', vol.inodeTable(group), vol.tableBlocks);
   for (let group = 0; group < sb.groups; group++) checkGroup(vol, group);
+}
+
+/** With repair, descriptors that cannot be believed are taken from their copies in group 1, where those can. */
+export function* adoptCopies(vol: Volume): Flow<void> {
+  const { sb, disk, desc } = vol;
+  const suspects: number[] = [];
+  for (let group = 0; group < sb.groups; group++)
+    if (!isPlausible(vol, group)) suspects.push(group);
+  const meta = vol.incompat(F.INCOMPAT_META_BG);
+  if (suspects.length === 0 || sb.groups < 2 || meta || !sb.groupHasSuper(1)) return;
+  const perBlock = sb.blockSize / sb.descSize;
+  for (const group of suspects) {
+    const index = Math.floor(group / perBlock);
+    const ptr =
+      (yield* disk.get(descriptorBlock(vol, index, 1))) + (group % perBlock) * sb.descSize;
+    const at = group * sb.descSize;
+    const own = desc.slice(at, at + sb.descSize);
+    desc.set(disk.u8.subarray(ptr, ptr + sb.descSize), at);
+    if (!isPlausible(vol, group)) {
+      desc.set(own, at);
+      continue;
+    }
+    const text = `group ${group}: the descriptor is damaged, its copy is not`;
+    vol.report.report('group-from-copy', { group }, text);
+    vol.dirtyGroups.add(group);
+  }
+}
+
+/** Whether a descriptor's checksum is right and its places lie in the file system. */
+function isPlausible(vol: Volume, group: number): boolean {
+  const at = group * vol.sb.descSize + F.BG_CHECKSUM;
+  const summed = !vol.groupSums || vol.descView.getUint16(at, true) === groupSum(vol, group);
+  const table = vol.inodeTable(group);
+  const inside = vol.inFs(table) && table + vol.tableBlocks <= vol.sb.blocks;
+  return summed && inside && vol.inFs(vol.blockBitmap(group)) && vol.inFs(vol.inodeBitmap(group));
+}
+
+/** The root directory where group 0 says: a table that is not one must not be mended into one. */
+export function* checkTable(vol: Volume): Flow<void> {
+  if (vol.report.mode === 'check' || vol.fatal !== '') return;
+  const record = yield* vol.inode(F.EXT4_ROOT_INO);
+  if (record === null || !vol.doubtful) return;
+  if (record.type === F.S_IFDIR && record.links > 0 && record.isSummed()) return;
+  vol.fatal = 'the descriptor of group 0 is damaged, and its inode table is not where it says';
 }
 
 function checkGroup(vol: Volume, group: number): void {
@@ -123,11 +169,11 @@ function checkGroup(vol: Volume, group: number): void {
   const sound = !vol.groupSums || vol.descView.getUint16(at, true) === groupSum(vol, group);
   if (!sound) {
     const text = `group ${group}: the descriptor's checksum is wrong`;
+    if (group === 0) vol.doubtful = true;
     if (report.report('group-checksum', { group }, text)) distrust(vol, group);
   }
   place(vol, group, 'block bitmap', vol.blockBitmap(group), 1);
   place(vol, group, 'inode bitmap', vol.inodeBitmap(group), 1);
-  place(vol, group, 'inode table', vol.inodeTable(group), vol.tableBlocks);
   if (!vol.groupSums) return checkNoFlags(vol, group);
   const flags = vol.groupFlags(group);
   const last = group === sb.groups - 1;
@@ -148,7 +194,8 @@ function checkNoFlags(vol: Volume, group: number): void {
   const marks = F.EXT4_BG_INODE_UNINIT | F.EXT4_BG_BLOCK_UNINIT;
   if ((flags & marks) === 0) return;
   const text = `group ${group} is marked uninitialised without the feature`;
-  if (vol.report.report('group-flags', { group }, text)) vol.setGroupFlags(group, flags & ~marks);
+  const code = (flags & F.EXT4_BG_INODE_UNINIT) !== 0 ? 'group-flags' : 'group-block-flag';
+  if (vol.report.report(code, { group }, text)) vol.setGroupFlags(group, flags & ~marks);
 }
 
 /** A descriptor that may lie: its marks of what is not initialised are not believed. */
@@ -212,7 +259,10 @@ function place(vol: Volume, group: number, what: string, pblk: number, count: nu
   }
   if (vol.meta.any(pblk, count)) {
     const text = `group ${group}: the ${what} at block ${pblk} lies on other metadata`;
-    report.complain('metadata-conflict', { group, block: pblk }, text);
+    const mend = report.report('metadata-conflict', { group, block: pblk }, text);
+    if (mend && what === 'inode table') vol.fatal = text;
+    else if (mend) vol.relocate.add(group * 2 + (what === 'inode bitmap' ? 1 : 0));
+    if (mend) return;
   }
   markFixed(vol, pblk, count);
 }

@@ -54,9 +54,13 @@ function checkExtra(vol: Volume, record: Record): void {
   record.put16(F.I_EXTRA_ISIZE, want >= 4 && want <= room && want % 4 === 0 ? want : 28);
 }
 
+const JUDGED =
+  F.EXT4_INDEX_FL | F.EXT4_CASEFOLD_FL | F.EXT4_VERITY_FL | F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL;
+
 /** Flags that need a feature, or a type. */
 function checkFlags(vol: Volume, record: Record): void {
   const isDir = record.type === F.S_IFDIR;
+  if ((record.flags & JUDGED) === 0) return;
   const drop = (flag: number, name: string, why: string) => {
     if (!record.has(flag)) return;
     const { ino } = record;
@@ -80,6 +84,15 @@ function checkFlags(vol: Volume, record: Record): void {
 
 /** Fields that must be zero unless a feature gives them a meaning. */
 function checkZeroes(vol: Volume, record: Record): void {
+  if (
+    record.u32(F.I_OBSO_FADDR) === 0 &&
+    record.u16(F.I_FILE_ACL_HIGH) === 0 &&
+    record.u16(F.I_BLOCKS_HIGH) === 0 &&
+    record.u32(F.I_SIZE_HIGH) === 0 &&
+    record.u32(F.I_FILE_ACL_LO) === 0
+  ) {
+    return;
+  }
   const { ino } = record;
   const zero = (code: string, value: number, put: () => void) => {
     if (value === 0) return;

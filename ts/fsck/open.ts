@@ -64,6 +64,9 @@ function judge(raw: Uint8Array): Super | Ext4Error {
     checkFeatures(sb);
     const revision = sb.u32(F.S_REV_LEVEL);
     if (revision > 1) return new Ext4Error('EOPNOTSUPP', `superblock: revision ${revision}`);
+    const log = sb.u32(F.S_LOG_CLUSTER_SIZE);
+    if (sb.clusterBlocks === 1 && revision > 0 && log !== sb.u32(F.S_LOG_BLOCK_SIZE))
+      return new Ext4Error('EUCLEAN', `superblock: s_log_cluster_size ${log}`);
     const clusters = sb.u32(F.S_CLUSTERS_PER_GROUP);
     if (sb.clusterBlocks === 1 && sb.u32(F.S_REV_LEVEL) > 0 && clusters !== sb.blocksPerGroup)
       return new Ext4Error('EUCLEAN', `superblock: ${clusters} clusters in a group`);

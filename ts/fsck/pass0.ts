@@ -13,6 +13,7 @@ export function* checkSuper(vol: Volume): Flow<boolean> {
     const there = Math.floor(disk.device.size / sb.blockSize);
     const text = `the file system has ${sb.blocks} blocks, the device ${there}`;
     report.complain('device-too-small', {}, text);
+    if (report.mode !== 'check') vol.fatal = text;
   }
   checkFields(vol);
   checkQuotaInodes(vol);

@@ -72,6 +72,7 @@ function* unattached(vol: Volume, ino: number): Flow<number> {
 function* checkValueInode(vol: Volume, ino: number): Flow<boolean> {
   const refs = vol.valueRefs.get(ino);
   if (refs === 0) return false;
+  if (vol.lustreValues.has(ino)) return true;
   const record = yield* vol.inode(ino);
   if (record === null) return true;
   const stored = record.u32(F.I_CTIME) * 2 ** 32 + record.u32(F.I_VERSION);

@@ -124,6 +124,7 @@ function checkJournalInode(vol: Volume, record: Record): boolean {
 
 function checkOthers(vol: Volume, record: Record): boolean {
   const { ino } = record;
+  if (record.mode === 0) checkIdleFlags(vol, record);
   if (record.mode === 0 || record.type === F.S_IFREG) return record.mode !== 0;
   const text = `reserved inode ${ino} has the mode ${record.mode.toString(8)}`;
   if (vol.report.report('reserved-mode', { ino }, text)) record.clear();

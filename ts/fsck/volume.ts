@@ -75,6 +75,10 @@ export class Volume {
   /** Directories to be written anew. */
   rebuild = new Set<number>();
   rootLost = false;
+  /** Value inodes that count no references. */
+  lustreValues = new Bits();
+  /** The descriptor of group 0 had a wrong checksum. */
+  doubtful = false;
   /** A file of 2 GiB or more was seen. */
   large = false;
   /** Bitmaps that need a new place: twice the group, one more for that of the inodes. */

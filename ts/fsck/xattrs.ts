@@ -18,6 +18,8 @@ interface Entry {
   /** Address of the value; 0 when it is empty or elsewhere. */
   value: number;
   hash: number;
+  /** The value inode is as Lustre made them: for one owner, without a count. */
+  lustre: boolean;
 }
 
 /** What the rest of the checks asks about an inode's attributes. */
@@ -60,7 +62,8 @@ function note(vol: Volume, entries: Entry[], facts: XattrFacts): void {
   for (const entry of entries) {
     if (entry.inum !== 0) {
       facts.values.push(entry.inum);
-      facts.valueBlocks += Math.ceil(entry.size / cluster) * clusterBlocks;
+      if (entry.lustre) vol.lustreValues.add(entry.inum);
+      else facts.valueBlocks += Math.ceil(entry.size / cluster) * clusterBlocks;
     }
     const name = String.fromCharCode(...entry.name);
     if (entry.index === F.EXT4_XATTR_INDEX_SYSTEM && name === 'data')
@@ -97,6 +100,7 @@ function parse(vol: Volume, first: number, base: number, end: number): Entry[] |
       size,
       value,
       hash: dv.getUint32(at + F.E_HASH, true),
+      lustre: false,
     });
     at = next;
   }
@@ -119,8 +123,10 @@ function* wrongEntry(vol: Volume, record: Record, entries: Entry[], strict: bool
       continue;
     }
     if (entry.hash === 0 && !strict) continue;
+    // Whole words are summed, whatever lies behind a value of odd length.
+    const padded = Math.ceil(entry.size / 4) * 4;
     const value =
-      entry.value === 0 ? new Uint8Array(0) : u8.slice(entry.value, entry.value + entry.size);
+      entry.value === 0 ? new Uint8Array(0) : u8.slice(entry.value, entry.value + padded);
     if (entry.hash === entryHash(entry.name, value)) continue;
     if (entry.hash === signedHash(entry.name, value)) continue;
     return `hash ${entry.hash.toString(16)}`;
@@ -151,6 +157,7 @@ function* wrongValueInode(vol: Volume, record: Record, entry: Entry): Flow<strin
   new DataView(word.buffer).setUint32(0, holder.u32(F.I_ATIME), true);
   const lustre =
     holder.u32(F.I_MTIME) === ino && holder.u32(F.I_GENERATION) === record.u32(F.I_GENERATION);
+  entry.lustre = lustre;
   if (lustre || entry.hash === entryHash(entry.name, word)) return '';
   if (entry.hash === signedHash(entry.name, word)) return '';
   return `hash ${entry.hash.toString(16)}`;
