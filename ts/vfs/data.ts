@@ -86,6 +86,8 @@ export class DataOps {
       yield* convertInline(inode);
     }
     const past = direct || (len >= DIRECT_MIN && isLong(inode, pos));
+    // A direct write moves the size on disk: what is dirty below it, its old end above all, goes first.
+    if (past && this.#vol.dirtyInodes.has(inode)) yield { op: 'writeback', ino: inode.ino };
     if (past && (yield* step(mayGoDirect, inode, pos, len))) {
       return yield* writeDirect(inode, part.subarray(0, len), pos);
     }
