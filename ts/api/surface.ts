@@ -25,9 +25,11 @@ import {
 import {
   makeCloseSync,
   makeExistsSync,
+  makeMkdirSync,
   makeOpenSync,
   makeReadSync,
   makeStatSync,
+  makeUnlinkSync,
   makeViewSync,
   makeWriteSync,
 } from './syncops.ts';
@@ -180,6 +182,8 @@ function addExceptions(
   own.writeSync = makeWriteSync(vfs) as AnyFunction;
   own.statSync = makeStatSync(vfs, 'stat') as AnyFunction;
   own.lstatSync = makeStatSync(vfs, 'lstat') as AnyFunction;
+  own.unlinkSync = makeUnlinkSync(vfs, own.unlinkSync as never) as AnyFunction;
+  own.mkdirSync = makeMkdirSync(vfs, own.mkdirSync as never) as AnyFunction;
   own.viewSync = makeViewSync(vfs, own.viewSync as never) as AnyFunction;
   ops.openFd = promiseForm(calls.callback, 'open', file.open) as AnyFunction;
   ops.realpath = promiseForm(calls.promise, 'realpath', inspect.realpathNative) as AnyFunction;

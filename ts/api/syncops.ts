@@ -1,9 +1,11 @@
 // The hot synchronous calls, written without work or closures: openSync, closeSync, readSync, writeSync, statSync,
-// lstatSync, existsSync, viewSync. The common call (plain numbers, a byte array, a string) goes straight to the core; any other
-// shape takes the way of the operation of that name. Tests are inlined by hand: a helper costs more than they do.
+// lstatSync, existsSync, viewSync, unlinkSync, mkdirSync. The common call (plain numbers, a byte array, a string) goes
+// straight to the core; any other shape takes the way of the operation of that name. Tests are inlined by hand: a
+// helper costs more than they do.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
-import { openFlags } from './constants.ts';
+import { LONG_WAY } from '../vfs/quick.ts';
+import { constants, openFlags } from './constants.ts';
 import { planRead } from './fileops.ts';
 import { mayBeMissing, type StatOptions } from './inspectops.ts';
 import { View } from './lease.ts';
@@ -18,6 +20,7 @@ const WRITE = { syscall: 'write' };
 const VIEW = { syscall: 'view' };
 const CLOSE = { syscall: 'close' };
 const DEFAULT_MODE = 0o666;
+const { S_IFDIR } = constants;
 
 type AnySync = (...args: never[]) => unknown;
 
@@ -170,6 +173,39 @@ export function makeExistsSync(vfs: FileSystem): AnySync {
     }
   };
   return shaped(existsSync, 'existsSync', 1);
+}
+
+/** fs.unlinkSync of one mount; `otherwise` serves what is not a plain path. */
+export function makeUnlinkSync(vfs: FileSystem, otherwise: AnySync): AnySync {
+  const unlinkSync = (path: unknown): unknown => {
+    if (typeof path === 'string' && !path.includes('\0')) {
+      try {
+        if (vfs.unlinkNow(path) !== LONG_WAY) return undefined;
+      } catch (error) {
+        throw nameError(error, { syscall: 'unlink', path });
+      }
+    }
+    return (otherwise as (path: unknown) => unknown)(path);
+  };
+  return shaped(unlinkSync, 'unlinkSync', 1);
+}
+
+/** fs.mkdirSync of one mount; `otherwise` serves what is not (path) or (path, mode). */
+export function makeMkdirSync(vfs: FileSystem, otherwise: AnySync): AnySync {
+  const mkdirSync = (path: unknown, options?: unknown): unknown => {
+    const plain =
+      options === undefined || (typeof options === 'number' && options === options >>> 0);
+    if (plain && typeof path === 'string' && !path.includes('\0')) {
+      try {
+        const mode = S_IFDIR + ((options ?? 0o777) & 0o1777);
+        if (vfs.makeNow(path, mode) !== LONG_WAY) return undefined;
+      } catch (error) {
+        throw nameError(error, { syscall: 'mkdir', path });
+      }
+    }
+    return (otherwise as (path: unknown, options?: unknown) => unknown)(path, options);
+  };
+  return shaped(mkdirSync, 'mkdirSync', 2);
 }
 
 /** fs.viewSync of one mount; `otherwise` serves what is not (fd, pos, len). */

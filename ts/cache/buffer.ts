@@ -24,6 +24,10 @@ export class Buffer extends Slot {
   owner = 0;
   /** Checksum seed of the owner, for records that are summed when a commit takes them. */
   seed = 0;
+  /** A byte of the caller's own, worth a first look; it holds while the journal has undone as often as
+   *  `hintAge` says. */
+  hint = 0;
+  hintAge = 0;
   /** The running transaction that changed it, or null. */
   tx: object | null = null;
   /** The committed contents that are not home yet, while they share this memory. */

@@ -18,6 +18,18 @@ export interface Fill {
   direct(file: FileFolios, pos: number, into: Uint8Array): void;
 }
 
+/** Slots that a turn keeps. The list keeps its room when they are let go: how many count stands beside. */
+export class Held {
+  readonly slots: Slot[] = [];
+  count = 0;
+
+  release(): void {
+    const { slots } = this;
+    for (let i = 0; i < this.count; i++) slots[i].pins--;
+    this.count = 0;
+  }
+}
+
 export class Cache {
   readonly kernels: Kernels;
   readonly arena: Arena;
@@ -30,7 +42,7 @@ export class Cache {
   fill: Fill | null = null;
   /** The turn whose step runs, and what it holds. */
   turn = 0;
-  held: Slot[] = [];
+  held: Held = new Held();
   evictions = 0;
   /** Blocks of folios that hold newer data than the device; and how many ever stopped to. */
   dirtyBlocks = 0;
@@ -63,7 +75,8 @@ export class Cache {
   hold(slot: Slot): void {
     slot.turn = this.turn;
     slot.pins++;
-    this.held.push(slot);
+    const { held } = this;
+    held.slots[held.count++] = slot;
   }
 
   #miss(pblk: number): Buffer {

@@ -4,16 +4,20 @@
 import { assert } from '../assert.ts';
 import type { Cache } from './cache.ts';
 
-type Call = (a: never, b: never) => void;
+type Call = (a: unknown, b: unknown) => void;
 
 export class Undo {
   readonly #cache: Cache;
   readonly #base: number;
   readonly #bytes: number;
   #used = 0;
-  /** Saved ranges: address, length, and where the pre-image lies; or -1 and an index into #calls. */
+  /** Saved ranges: address, length, and where the pre-image lies; or -1 and an index into #calls. The lists keep their
+   *  room from step to step, so how much of them counts stands beside. */
   readonly #ranges: number[] = [];
-  readonly #calls: { fn: Call; a: unknown; b: unknown }[] = [];
+  #rangesUsed = 0;
+  /** What to call, with what. */
+  readonly #calls: unknown[] = [];
+  #callsUsed = 0;
 
   /** Takes `blocks` units of the cache for pre-images, for good. */
   constructor(cache: Cache, blocks: number) {
@@ -23,7 +27,7 @@ export class Undo {
   }
 
   get empty(): boolean {
-    return this.#ranges.length === 0;
+    return this.#rangesUsed === 0;
   }
 
   /** Saves [ptr, ptr + len) as it is now. */
@@ -32,24 +36,38 @@ export class Undo {
     const at = this.#base + this.#used;
     this.#cache.kernels.exports.copy(at, ptr, len);
     this.#used += (len + 7) & ~7;
-    this.#ranges.push(ptr, len, at);
+    this.#note(ptr, len, at);
   }
 
   /** Calls `fn(a, b)` if the step is undone. */
   call<A, B>(fn: (a: A, b: B) => void, a: A, b: B): void {
-    this.#ranges.push(-1, this.#calls.length, 0);
-    this.#calls.push({ fn: fn as Call, a, b });
+    const calls = this.#calls;
+    const at = this.#callsUsed;
+    this.#note(-1, at, 0);
+    calls[at] = fn;
+    calls[at + 1] = a;
+    calls[at + 2] = b;
+    this.#callsUsed = at + 3;
+  }
+
+  #note(ptr: number, len: number, at: number): void {
+    const ranges = this.#ranges;
+    const used = this.#rangesUsed;
+    ranges[used] = ptr;
+    ranges[used + 1] = len;
+    ranges[used + 2] = at;
+    this.#rangesUsed = used + 3;
   }
 
   /** Puts everything back, newest first. */
   rollBack(): void {
     const { exports } = this.#cache.kernels;
     const ranges = this.#ranges;
-    for (let i = ranges.length - 3; i >= 0; i -= 3) {
+    for (let i = this.#rangesUsed - 3; i >= 0; i -= 3) {
       if (ranges[i] >= 0) exports.copy(ranges[i], ranges[i + 2], ranges[i + 1]);
       else {
-        const { fn, a, b } = this.#calls[ranges[i + 1]];
-        fn(a as never, b as never);
+        const at = ranges[i + 1];
+        (this.#calls[at] as Call)(this.#calls[at + 1], this.#calls[at + 2]);
       }
     }
     this.forget();
@@ -58,7 +76,7 @@ export class Undo {
   /** The step is done: nothing is put back any more. */
   forget(): void {
     this.#used = 0;
-    this.#ranges.length = 0;
-    this.#calls.length = 0;
+    this.#rangesUsed = 0;
+    this.#callsUsed = 0;
   }
 }

@@ -6,6 +6,7 @@ import { ABI_NAME } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { badChecksum, corrupt } from '../errno.ts';
+import type { IndexPath } from './htree.ts';
 import type { Inode } from './inode.ts';
 import { blockOf } from './iomap.ts';
 import type { Ext4Volume } from './volume.ts';
@@ -16,6 +17,8 @@ export const KIND_DIR = 4;
 export interface Place {
   ino: number;
   lblk: number;
+  /** Where it is not: the leaf that it would go to, for an insertion in the same step. */
+  path?: IndexPath;
 }
 
 export const NOWHERE: Place = { ino: 0, lblk: -1 };
@@ -23,9 +26,15 @@ export const NOWHERE: Place = { ino: 0, lblk: -1 };
 /** The inode number of an exact name in checked entries at `ptr`, or 0. */
 export function findName(dir: Inode, ptr: number, len: number, name: Uint8Array): number {
   const { kernels } = dir.vol.cache;
-  kernels.u8.set(name, ABI_NAME);
+  putName(kernels.u8, ABI_NAME, name);
   const off = kernels.exports.dirFind(ptr, len, ABI_NAME, name.length);
   return off < 0 ? 0 : dir.vol.dv.getUint32(ptr + off + F.DE_INODE, true);
+}
+
+/** Copies a name to `at`: most are short, and a loop takes a fraction of what a call of set() does. */
+export function putName(u8: Uint8Array, at: number, name: Uint8Array): void {
+  if (name.length > 32) u8.set(name, at);
+  else for (let i = 0; i < name.length; i++) u8[at + i] = name[i];
 }
 
 /** Blocks of a directory, bounded by the blocks of the file system. */
@@ -44,6 +53,7 @@ export function dirBlock(dir: Inode, lblk: number): Buffer | null {
   buffer.kind = KIND_DIR;
   buffer.owner = dir.ino;
   buffer.seed = dir.seed;
+  buffer.hint = 0;
   return buffer;
 }
 

@@ -7,6 +7,7 @@ import { corrupt, Ext4Error } from '../errno.ts';
 import { type Flow, step } from '../flow.ts';
 import { dirBlock, dirBlocks } from './dirblock.ts';
 import { hasBit } from './features.ts';
+import type { IndexPath } from './htree.ts';
 import { insertIndexed, makeIndexed } from './htreewrite.ts';
 import { insertInline, removeInline, setInline } from './inlinedir.ts';
 import type { Inode } from './inode.ts';
@@ -41,7 +42,8 @@ export function* findRoom(dir: Inode, name: Uint8Array): Flow<number> {
   return many ? dirBlocks(dir) : ANYWHERE;
 }
 
-function isLongList(dir: Inode): boolean {
+/** An unindexed directory of several blocks: findRoom() looks for room in it. */
+export function isLongList(dir: Inode): boolean {
   dir.at();
   return dir.path !== 'inline' && !isIndexed(dir) && dirBlocks(dir) > 1;
 }
@@ -61,18 +63,20 @@ function roomFrom(dir: Inode, lblk: number, need: number): { room: number; next:
   return { room: -1, next: end };
 }
 
-/** Adds a name; `room` is what findRoom() said. Needs a handle with DIR_CREDITS. ENOSPC. */
+/** Adds a name; `room` is what findRoom() said, `path` what a look-up in the same step did. Needs a
+ *  handle with DIR_CREDITS. ENOSPC. */
 export function insertEntry(
   dir: Inode,
   name: Uint8Array,
   ino: number,
   type: number,
   room = ANYWHERE,
+  path?: IndexPath,
 ): void {
   dir.edit();
   if (dir.path === 'inline') insertInline(dir, name, ino, type);
   else if (isIndexed(dir) && dir.size > dir.vol.sb.blockSize) {
-    if (!insertIndexed(dir, name, ino, type)) unindex(dir, name, ino, type);
+    if (!insertIndexed(dir, name, ino, type, path)) unindex(dir, name, ino, type);
   } else insertLinear(dir, name, ino, type, room);
 }
 
@@ -107,6 +111,7 @@ export function removeEntry(dir: Inode, lblk: number, name: Uint8Array): void {
   const from = prev < 0 ? off : prev;
   const ptr = dir.vol.journal!.write(buffer, from, off + size - from);
   dropEntry(dir, ptr, prev < 0 ? -1 : off - prev, size);
+  if (buffer.hint === off) buffer.hint = from;
   if (lblk < dir.room) dir.room = lblk;
 }
 

@@ -6,6 +6,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { badChecksum, corrupt } from '../errno.ts';
 import { hasBit } from './features.ts';
+import type { Super } from './super.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** A buffer checked as a block of descriptors. */
@@ -89,36 +90,46 @@ export function groupChecksum(vol: Ext4Volume, ptr: number, group: number): numb
   return crc & 0xffff;
 }
 
-function decode(vol: Ext4Volume, ptr: number, number: number): Group {
-  const { dv } = vol;
-  const wide = vol.sb.descSize >= F.EXT4_MIN_DESC_SIZE_64BIT;
-  const u16 = (lo: number, hi: number) =>
-    dv.getUint16(ptr + lo, true) + (wide ? dv.getUint16(ptr + hi, true) * 65536 : 0);
-  const u32 = (lo: number, hi: number) =>
-    dv.getUint32(ptr + lo, true) + (wide ? dv.getUint32(ptr + hi, true) * 2 ** 32 : 0);
-  return {
+function decode({ dv, sb }: Ext4Volume, ptr: number, number: number): Group {
+  const wide = sb.descSize >= F.EXT4_MIN_DESC_SIZE_64BIT;
+  const found = {
     number,
-    blockBitmap: u32(F.BG_BLOCK_BITMAP_LO, F.BG_BLOCK_BITMAP_HI),
-    inodeBitmap: u32(F.BG_INODE_BITMAP_LO, F.BG_INODE_BITMAP_HI),
-    inodeTable: u32(F.BG_INODE_TABLE_LO, F.BG_INODE_TABLE_HI),
-    freeClusters: u16(F.BG_FREE_BLOCKS_COUNT_LO, F.BG_FREE_BLOCKS_COUNT_HI),
-    freeInodes: u16(F.BG_FREE_INODES_COUNT_LO, F.BG_FREE_INODES_COUNT_HI),
-    usedDirs: u16(F.BG_USED_DIRS_COUNT_LO, F.BG_USED_DIRS_COUNT_HI),
-    itableUnused: u16(F.BG_ITABLE_UNUSED_LO, F.BG_ITABLE_UNUSED_HI),
+    blockBitmap: dv.getUint32(ptr + F.BG_BLOCK_BITMAP_LO, true),
+    inodeBitmap: dv.getUint32(ptr + F.BG_INODE_BITMAP_LO, true),
+    inodeTable: dv.getUint32(ptr + F.BG_INODE_TABLE_LO, true),
+    freeClusters: dv.getUint16(ptr + F.BG_FREE_BLOCKS_COUNT_LO, true),
+    freeInodes: dv.getUint16(ptr + F.BG_FREE_INODES_COUNT_LO, true),
+    usedDirs: dv.getUint16(ptr + F.BG_USED_DIRS_COUNT_LO, true),
+    itableUnused: dv.getUint16(ptr + F.BG_ITABLE_UNUSED_LO, true),
     flags: dv.getUint16(ptr + F.BG_FLAGS, true),
   };
+  if (!wide) return found;
+  found.blockBitmap += dv.getUint32(ptr + F.BG_BLOCK_BITMAP_HI, true) * 2 ** 32;
+  found.inodeBitmap += dv.getUint32(ptr + F.BG_INODE_BITMAP_HI, true) * 2 ** 32;
+  found.inodeTable += dv.getUint32(ptr + F.BG_INODE_TABLE_HI, true) * 2 ** 32;
+  found.freeClusters += dv.getUint16(ptr + F.BG_FREE_BLOCKS_COUNT_HI, true) * 65536;
+  found.freeInodes += dv.getUint16(ptr + F.BG_FREE_INODES_COUNT_HI, true) * 65536;
+  found.usedDirs += dv.getUint16(ptr + F.BG_USED_DIRS_COUNT_HI, true) * 65536;
+  found.itableUnused += dv.getUint16(ptr + F.BG_ITABLE_UNUSED_HI, true) * 65536;
+  return found;
 }
 
 function checkPlaces(vol: Ext4Volume, group: Group, block: number): void {
   const { sb } = vol;
+  const { number } = group;
   const tableBlocks = Math.ceil((sb.inodesPerGroup * sb.inodeSize) / sb.blockSize);
-  check(group.blockBitmap, 1, 'bg_block_bitmap');
-  check(group.inodeBitmap, 1, 'bg_inode_bitmap');
-  check(group.inodeTable, tableBlocks, 'bg_inode_table');
+  if (!lies(sb, group.blockBitmap, 1))
+    throw misplaced(number, group.blockBitmap, 'bg_block_bitmap', block);
+  if (!lies(sb, group.inodeBitmap, 1))
+    throw misplaced(number, group.inodeBitmap, 'bg_inode_bitmap', block);
+  if (!lies(sb, group.inodeTable, tableBlocks))
+    throw misplaced(number, group.inodeTable, 'bg_inode_table', block);
+}
 
-  function check(at: number, count: number, field: string): void {
-    if (at > sb.firstDataBlock && at + count <= sb.blocks) return;
-    const reason = `group ${group.number}: ${at}`;
-    throw corrupt('group descriptor', reason, { field, block });
-  }
+function lies(sb: Super, at: number, count: number): boolean {
+  return at > sb.firstDataBlock && at + count <= sb.blocks;
+}
+
+function misplaced(group: number, at: number, field: string, block: number): Error {
+  return corrupt('group descriptor', `group ${group}: ${at}`, { field, block });
 }

@@ -173,14 +173,18 @@ export function sumFree(vol: Ext4Volume): { clusters: number; inodes: number } {
 /** Adds to a total, undone with the step. */
 export function addFree(vol: Ext4Volume, clusters: number, inodes: number): void {
   const free = sumFree(vol);
-  vol.journal!.onUndo(restoreFree, free, { ...free });
+  if (clusters !== 0) vol.journal!.onUndo(backClusters, free, clusters);
+  if (inodes !== 0) vol.journal!.onUndo(backInodes, free, inodes);
   free.clusters += clusters;
   free.inodes += inodes;
 }
 
 type Free = { clusters: number; inodes: number };
 
-function restoreFree(free: Free, was: Free): void {
-  free.clusters = was.clusters;
-  free.inodes = was.inodes;
+function backClusters(free: Free, added: number): void {
+  free.clusters -= added;
+}
+
+function backInodes(free: Free, added: number): void {
+  free.inodes -= added;
 }

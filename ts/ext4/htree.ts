@@ -3,7 +3,15 @@
 
 import { ABI_NAME, ABI_RESULT, ABI_SEED } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
-import { dirBlock, dirBlocks, findName, indexOffset, NOWHERE, type Place } from './dirblock.ts';
+import {
+  dirBlock,
+  dirBlocks,
+  findName,
+  indexOffset,
+  NOWHERE,
+  type Place,
+  putName,
+} from './dirblock.ts';
 import { hasBit } from './features.ts';
 import type { Inode } from './inode.ts';
 
@@ -20,12 +28,18 @@ export interface Level {
  *  the blocks on the way. */
 export function lookupHtree(dir: Inode, name: Uint8Array): Place | null {
   const path = pathTo(dir, name);
-  return path === null ? null : searchLeaves(dir, name, path.hash, path.levels);
+  return path === null ? null : searchLeaves(dir, name, path);
+}
+
+/** The way to a leaf of the index. Valid until the step ends or the directory changes. */
+export interface IndexPath {
+  hash: number;
+  levels: Level[];
 }
 
 /** The way to the leaf where a name is or would go, and its hash; null when the index is of no use.
  *  Throws Missing. */
-export function pathTo(dir: Inode, name: Uint8Array): { hash: number; levels: Level[] } | null {
+export function pathTo(dir: Inode, name: Uint8Array): IndexPath | null {
   const root = dirBlock(dir, 0);
   if (root === null || indexOffset(dir, root.ptr) !== F.DX_ROOT_ENTRIES) return null;
   const { dv, sb } = dir.vol;
@@ -45,8 +59,8 @@ export function hashOf(dir: Inode, version: number, name: Uint8Array): number {
   const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
   const kind = unsigned && version <= F.DX_HASH_TEA ? version + 3 : version;
   if (kind > F.DX_HASH_TEA_UNSIGNED) return -1;
-  kernels.u8.set(name, ABI_NAME);
-  kernels.u8.set(sb.raw.subarray(F.S_HASH_SEED, F.S_HASH_SEED + 16), ABI_SEED);
+  putName(kernels.u8, ABI_NAME, name);
+  for (let at = 0; at < 16; at += 4) dv.setUint32(ABI_SEED + at, sb.u32(F.S_HASH_SEED + at), true);
   const error = kernels.exports.dirHash(kind, ABI_NAME, name.length, ABI_SEED, ABI_RESULT);
   return error < 0 ? -1 : dv.getUint32(ABI_RESULT, true);
 }
@@ -57,7 +71,7 @@ function descend(dir: Inode, hash: number, levels: number): Level[] | null {
   let lblk = 0;
   for (let level = 0; level <= levels; level++) {
     const node = indexNode(dir, lblk, level);
-    if (node === null || path.some((l) => l.lblk === lblk)) return null;
+    if (node === null || (level > 0 && path.some((l) => l.lblk === lblk))) return null;
     path.push({ lblk, entry: search(dir, node, hash) });
     lblk = childOf(dir, node, path[level].entry);
   }
@@ -103,7 +117,8 @@ export function childOf(dir: Inode, node: Node, entry: number): number {
   return raw % 2 ** 28;
 }
 
-function searchLeaves(dir: Inode, name: Uint8Array, hash: number, path: Level[]): Place | null {
+function searchLeaves(dir: Inode, name: Uint8Array, way: IndexPath): Place | null {
+  const path = way.levels;
   for (let i = 0; i < MAX_COLLISIONS; i++) {
     const last = path[path.length - 1];
     const node = indexNode(dir, last.lblk, path.length - 1);
@@ -113,24 +128,27 @@ function searchLeaves(dir: Inode, name: Uint8Array, hash: number, path: Level[])
     if (buffer === null) return null;
     const ino = findName(dir, buffer.ptr, dir.vol.sb.blockSize, name);
     if (ino !== 0) return { ino, lblk: leaf };
-    const more = nextLeaf(dir, hash, path);
-    if (more !== true) return more === null ? null : NOWHERE;
+    const more = nextLeaf(dir, way.hash, path);
+    if (more === null) return null;
+    if (!more) return i === 0 ? { ino: 0, lblk: -1, path: way } : NOWHERE;
   }
   return null;
 }
 
-/** Moves the path to the next leaf if names of the same hash go on there. Null when a block breaks a rule. */
+/** Moves the path to the next leaf if names of the same hash go on there, else leaves it. Null when a block breaks a
+ *  rule. */
 function nextLeaf(dir: Inode, hash: number, path: Level[]): boolean | null {
   let level = path.length - 1;
   for (; ; level--) {
     if (level < 0) return false;
     const node = indexNode(dir, path[level].lblk, level);
     if (node === null) return null;
-    if (++path[level].entry < node.count) {
-      const next = dir.vol.dv.getUint32(node.ptr + path[level].entry * F.DX_ENTRY_SIZE, true);
-      if (next !== hash + 1) return false; // the low bit says that the hash before goes on here
-      break;
-    }
+    const entry = path[level].entry + 1;
+    if (entry >= node.count) continue;
+    const next = dir.vol.dv.getUint32(node.ptr + entry * F.DX_ENTRY_SIZE, true);
+    if (next !== hash + 1) return false; // the low bit says that the hash before goes on here
+    path[level].entry = entry;
+    break;
   }
   for (; level + 1 < path.length; level++) {
     const node = indexNode(dir, path[level].lblk, level);

@@ -6,7 +6,15 @@ import type { Buffer } from '../cache/buffer.ts';
 import { Ext4Error } from '../errno.ts';
 import { dirBlock, dirBlocks, recLen } from './dirblock.ts';
 import { hasBit } from './features.ts';
-import { childOf, hashOf, indexNode, type Level, type Node, pathTo } from './htree.ts';
+import {
+  childOf,
+  hashOf,
+  type IndexPath,
+  indexNode,
+  type Level,
+  type Node,
+  pathTo,
+} from './htree.ts';
 import type { Inode } from './inode.ts';
 import {
   appendLeaf,
@@ -18,10 +26,16 @@ import {
   putRecLen,
 } from './leafwrite.ts';
 
-/** Adds a name to the leaf of its hash. False when the index cannot be used. Needs a handle. ENOSPC at
- *  the last level. */
-export function insertIndexed(dir: Inode, name: Uint8Array, ino: number, type: number): boolean {
-  const path = pathTo(dir, name);
+/** Adds a name to the leaf of its hash, which `found` leads to when it is known. False when the index cannot be used.
+ *  Needs a handle. ENOSPC at the last level. */
+export function insertIndexed(
+  dir: Inode,
+  name: Uint8Array,
+  ino: number,
+  type: number,
+  found?: IndexPath,
+): boolean {
+  const path = found ?? pathTo(dir, name);
   if (path === null) return false;
   const leaf = leafOf(dir, path.levels);
   if (leaf === null) return false;
@@ -51,6 +65,7 @@ export function makeIndexed(dir: Inode): boolean {
   if (first > leafBytes(dir) || dv.getUint8(root.ptr + 12 + F.DE_NAME_LEN) !== 2) return false;
   const leaf = appendLeaf(dir);
   const ptr = vol.journal!.write(root, 0, sb.blockSize);
+  root.hint = 0;
   const { exports } = vol.cache.kernels;
   if (first < leafBytes(dir)) exports.copy(leaf.ptr, ptr + first, leafBytes(dir) - first);
   stretchLast(dir, leaf.ptr, leafBytes(dir) - first);
@@ -197,6 +212,7 @@ function splitLeaf(dir: Inode, levels: Level[], hash: number): Buffer {
   const lblk = dirBlocks(dir);
   const fresh = appendLeaf(dir);
   const ptr = vol.journal!.write(old, 0, vol.sb.blockSize);
+  old.hint = 0;
   const copy = vol.u8.slice(ptr, ptr + vol.sb.blockSize);
   pack(dir, fresh.ptr, copy, entries.slice(stay));
   pack(dir, ptr, copy, entries.slice(0, stay));

@@ -8,7 +8,8 @@ import { hasBit } from './features.ts';
 import { type Group, readGroup } from './group.ts';
 import { addCount, addFree, blockBitmap, editGroup, inodeBitmap, sumFree } from './groupwrite.ts';
 import type { Inode } from './inode.ts';
-import { now, putTime } from './time.ts';
+import type { Time } from './stat.ts';
+import { now, putBorn } from './time.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** Changed blocks of making an inode: two bitmaps, descriptor, table block. */
@@ -29,8 +30,13 @@ const INHERITED =
   F.EXT4_CASEFOLD_FL |
   F.EXT4_DAX_FL;
 
-/** A new inode: its bit, its record (links 0), in memory. `mode` has the type. Needs a handle. ENOSPC. */
-export function allocInode(vol: Ext4Volume, parent: Inode, mode: number): Inode {
+/** A new inode: its bit, its record, in memory. `mode` has the type. Needs a handle. ENOSPC. */
+export function allocInode(
+  vol: Ext4Volume,
+  parent: Inode,
+  mode: number,
+  { links = 0, time = now() }: { links?: number; time?: Time } = {},
+): Inode {
   const isDir = (mode & F.S_IFMT) === F.S_IFDIR;
   if (sumFree(vol).inodes === 0) throw new Ext4Error('ENOSPC', 'no free inodes');
   const first = firstGroup(vol, parent, isDir);
@@ -40,7 +46,7 @@ export function allocInode(vol: Ext4Volume, parent: Inode, mode: number): Inode 
     const ino = takeIn(vol, group, isDir);
     if (ino === 0) continue;
     if (!isDir) parent.hint = group.number + 1;
-    return makeRecord(vol, parent, ino, mode);
+    return makeRecord(parent, ino, mode, { links, time });
   }
   throw new Ext4Error('ENOSPC', 'no free inodes');
 }
@@ -71,7 +77,7 @@ function takeIn(vol: Ext4Volume, group: Group, isDir: boolean): number {
   const from = group.number === 0 ? sb.firstIno - 1 : 0;
   const bit = exports.bitmapNextClear(bitmap.ptr, from, sb.inodesPerGroup) >>> 0;
   if (bit >= sb.inodesPerGroup) return 0;
-  blockBitmap(vol, group);
+  if (hasBit(group.flags, F.EXT4_BG_BLOCK_UNINIT)) blockBitmap(vol, group);
   const byte = Math.floor(bit / 8);
   exports.bitmapSet(vol.journal!.write(bitmap, byte, 1) - byte, bit, 1);
   const ptr = editGroup(vol, group.number);
@@ -88,7 +94,13 @@ function takeIn(vol: Ext4Volume, group: Group, isDir: boolean): number {
   return group.number * sb.inodesPerGroup + bit + 1;
 }
 
-function makeRecord(vol: Ext4Volume, parent: Inode, ino: number, wanted: number): Inode {
+function makeRecord(
+  parent: Inode,
+  ino: number,
+  wanted: number,
+  { links, time }: { links: number; time: Time },
+): Inode {
+  const { vol } = parent;
   const { sb, dv, inodes } = vol;
   const setgid = (parent.mode & 0o2000) !== 0;
   const isDir = (wanted & F.S_IFMT) === F.S_IFDIR;
@@ -108,11 +120,8 @@ function makeRecord(vol: Ext4Volume, parent: Inode, ino: number, wanted: number)
   dv.setUint32(ptr + F.I_GENERATION, Math.floor(Math.random() * 2 ** 32), true);
   dv.setUint32(ptr + F.I_FLAGS, flagsFor(vol, parent, mode), true);
   if (sb.inodeSize > F.EXT4_GOOD_OLD_INODE_SIZE) extraFields(vol, ptr, projid);
-  const time = now();
-  putTime(vol, ptr, F.I_ATIME, F.I_ATIME_EXTRA, time);
-  putTime(vol, ptr, F.I_MTIME, F.I_MTIME_EXTRA, time);
-  putTime(vol, ptr, F.I_CTIME, F.I_CTIME_EXTRA, time);
-  putTime(vol, ptr, F.I_CRTIME, F.I_CRTIME_EXTRA, time);
+  dv.setUint16(ptr + F.I_LINKS_COUNT, links, true);
+  putBorn(vol, ptr, time);
   emptyMap(vol, ptr);
   inodes.forget(ino);
   inode.adoptRecord(buffer);
@@ -164,10 +173,10 @@ export function emptyMap(vol: Ext4Volume, ptr: number): void {
 }
 
 /** Frees an inode whose links, blocks and xattrs are gone: its bit, its time of death. Needs a handle. */
-export function freeInode(vol: Ext4Volume, inode: Inode): void {
+export function freeInode(vol: Ext4Volume, inode: Inode, time: Time = now()): void {
   const { sb, cache } = vol;
   assert(inode.links === 0, 'only what has no name is freed');
-  inode.put32(F.I_DTIME, now().sec % 2 ** 32);
+  inode.put32(F.I_DTIME, time.sec % 2 ** 32);
   const number = Math.floor((inode.ino - 1) / sb.inodesPerGroup);
   const bit = (inode.ino - 1) % sb.inodesPerGroup;
   const group = readGroup(vol, number);

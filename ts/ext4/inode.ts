@@ -28,11 +28,9 @@ export interface MapMemo {
 export class Inode {
   readonly vol: Ext4Volume;
   readonly ino: number;
-  readonly folios: FileFolios;
   /** Block of the inode table, and the byte in it. */
   readonly pblk: number;
   readonly off: number;
-  readonly memo: MapMemo = { lblk: 0, len: 0, pblk: 0, kind: 0 };
   /** Names looked up in this directory, with their inode numbers; 0 = not there. */
   names: Map<string, number> | null = null;
   /** One more than the group where the last file of this directory went; 0 = none yet. */
@@ -71,6 +69,8 @@ export class Inode {
   seed = 0;
   path: DataPath = 'bufferhead';
   #buffer: Buffer | null = null;
+  #folios: FileFolios | null = null;
+  #memo: MapMemo | null = null;
   /** Address of bytes that a fast commit laid over those on disk; 0 when there are none. */
   #fixed = 0;
   /** The step that edits it, so that a step saves and seals it once. */
@@ -81,7 +81,22 @@ export class Inode {
     this.ino = ino;
     this.pblk = pblk;
     this.off = off;
-    this.folios = new FileFolios(vol.cache, ino);
+  }
+
+  /** Its pages in the cache; made when first asked for: most inodes are only looked at. */
+  get folios(): FileFolios {
+    this.#folios ??= new FileFolios(this.vol.cache, this.ino);
+    return this.#folios;
+  }
+
+  get memo(): MapMemo {
+    this.#memo ??= { lblk: 0, len: 0, pblk: 0, kind: 0 };
+    return this.#memo;
+  }
+
+  /** Drops its pages, if it has any. */
+  dropFolios(): void {
+    this.#folios?.dropAll();
   }
 
   /** Address of the record's bytes, valid until the step ends. Throws Missing; EBADMSG, EUCLEAN. */
@@ -204,20 +219,21 @@ export class Inode {
   /** Reads the fields in memory afresh from the record at its place: after it was made anew there. */
   reload(): void {
     this.#buffer = null;
-    this.memo.len = 0;
+    if (this.#memo !== null) this.#memo.len = 0;
   }
 
   /** Writes the checksum; also after direct changes through edit(). */
   seal(): void {
     const { sums, dv } = this.vol;
     if (!sums.on) return;
-    const buffer = this.vol.cache.get(this.pblk);
-    const ptr = buffer.ptr + this.off;
-    const sum = inodeChecksum(this.vol, ptr, this.seed);
-    dv.setUint16(ptr + F.I_CHECKSUM_LO, sum % 65536, true);
-    if (inodeHasHighSum(this.vol, ptr)) {
-      dv.setUint16(ptr + F.I_CHECKSUM_HI, Math.floor(sum / 65536), true);
-    }
+    const { inodeSize } = this.vol.sb;
+    const ptr = this.vol.cache.get(this.pblk).ptr + this.off;
+    const wide = inodeHasHighSum(this.vol, ptr);
+    dv.setUint16(ptr + F.I_CHECKSUM_LO, 0, true);
+    if (wide) dv.setUint16(ptr + F.I_CHECKSUM_HI, 0, true);
+    const sum = sums.run(this.seed, ptr, inodeSize);
+    dv.setUint16(ptr + F.I_CHECKSUM_LO, sum, true);
+    if (wide) dv.setUint16(ptr + F.I_CHECKSUM_HI, sum >>> 16, true);
   }
 
   /** Bytes of the extra fields behind the first 128; 0 in small inodes. */
@@ -365,12 +381,13 @@ export class Inodes {
 
   /** Takes a new inode, just made on disk, into memory. */
   adopt(inode: Inode): void {
+    if (this.#map.size >= MAX_INODES) this.#evict();
     this.#map.set(inode.ino, inode);
   }
 
   /** Forgets an inode: it was freed, or its creation undone. */
   forget(ino: number): void {
-    this.#map.get(ino)?.folios.dropAll();
+    this.#map.get(ino)?.dropFolios();
     this.#map.delete(ino);
   }
 
@@ -382,7 +399,7 @@ export class Inodes {
   /** Forgets every inode that is not open. */
   dropAll(): void {
     for (const [ino, inode] of this.#map) {
-      inode.folios.dropAll();
+      inode.dropFolios();
       this.vol.dirtyInodes.delete(inode);
       if (inode.users === 0) this.#map.delete(ino);
     }
@@ -398,15 +415,23 @@ export class Inodes {
     return table;
   }
 
-  /** Drops an eighth of the inodes, oldest first, that are not open. */
+  /** Drops an eighth of the inodes, oldest first, that are not open: directories, which know names, if there is nothing
+   *  else. */
   #evict(): void {
-    let left = MAX_INODES / 8;
+    const left = this.#evictSome(MAX_INODES / 8, false);
+    if (left > 0) this.#evictSome(left, true);
+  }
+
+  #evictSome(wanted: number, dirs: boolean): number {
+    let left = wanted;
     for (const [ino, inode] of this.#map) {
       if (inode.users > 0 || ino === F.EXT4_ROOT_INO || this.vol.dirtyInodes.has(inode)) continue;
-      inode.folios.dropAll();
+      if (inode.isDir !== dirs) continue;
+      inode.dropFolios();
       this.#map.delete(ino);
-      if (--left === 0) return;
+      if (--left === 0) break;
     }
+    return left;
   }
 }
 

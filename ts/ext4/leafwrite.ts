@@ -4,7 +4,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
-import { dirBlocks, KIND_DIR, recLen } from './dirblock.ts';
+import { dirBlocks, KIND_DIR, putName, recLen } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import type { Inode } from './inode.ts';
 import { appendBlock } from './mapwrite.ts';
@@ -33,6 +33,7 @@ export function newDirBlock(dir: Inode, lblk: number): Buffer {
   buffer.kind = KIND_DIR;
   buffer.owner = dir.ino;
   buffer.seed = dir.seed;
+  buffer.hint = 0;
   dir.setSize((lblk + 1) * sb.blockSize);
   if (vol.sums.on) tailEntry(dir, buffer.ptr);
   return buffer;
@@ -79,7 +80,7 @@ export function putEntry(
   putRecLen(dir, ptr, len);
   dv.setUint8(ptr + F.DE_NAME_LEN, name.length);
   dv.setUint8(ptr + F.DE_FILE_TYPE, hasBit(sb.incompat, F.INCOMPAT_FILETYPE) ? type : 0);
-  u8.set(name, ptr + F.DE_NAME);
+  putName(u8, ptr + F.DE_NAME, name);
 }
 
 /** The offset of an entry in [ptr, ptr + len) that has `need` bytes to spare, or -1. */
@@ -104,12 +105,31 @@ export function insertIn(
   ino: number,
   type: number,
 ): boolean {
-  const { sb } = dir.vol;
-  const off = roomIn(dir, buffer.ptr, sb.blockSize, entrySize(name.length));
+  const { dv } = dir.vol;
+  const need = entrySize(name.length);
+  const off = roomOf(dir, buffer, need);
   if (off < 0) return false;
-  const size = recLen(dir, buffer.ptr + off);
-  placeIn(dir, dir.vol.journal!.write(buffer, off, size), size, name, ino, type);
+  const at = buffer.ptr + off;
+  const size = recLen(dir, at);
+  const live = dv.getUint32(at, true) !== 0;
+  const used = live ? entrySize(dv.getUint8(at + F.DE_NAME_LEN)) : 0;
+  placeIn(dir, dir.vol.journal!.write(buffer, off, used + need), size, name, ino, type);
+  buffer.hint = off + used;
+  buffer.hintAge = dir.vol.journal!.undone;
   return true;
+}
+
+/** As roomIn(), for a whole block: the newest entry has the slack of the one that it split, as long as
+ *  there is some. */
+function roomOf(dir: Inode, buffer: Buffer, need: number): number {
+  const { hint, ptr } = buffer;
+  const { vol } = dir;
+  if (hint > 0 && buffer.hintAge === vol.journal!.undone) {
+    const used = entrySize(vol.dv.getUint8(ptr + hint + F.DE_NAME_LEN));
+    const live = vol.dv.getUint32(ptr + hint, true) !== 0;
+    if (live && recLen(dir, ptr + hint) - used >= need) return hint;
+  }
+  return roomIn(dir, ptr, vol.sb.blockSize, need);
 }
 
 /** Puts an entry into the room at `ptr`, an entry of `size` bytes that may be live: its slack then. */

@@ -9,11 +9,13 @@ import { findEntry } from './dir.ts';
 import type { Place } from './dirblock.ts';
 import { DIR_CREDITS, findRoom, initDir, insertEntry, removeEntry } from './dirwrite.ts';
 import { hasBit } from './features.ts';
+import type { IndexPath } from './htree.ts';
 import { allocInode, freeInode, NEW_INODE_CREDITS } from './ialloc.ts';
 import type { Inode } from './inode.ts';
 import { appendBlock } from './mapwrite.ts';
 import { addOrphan } from './orphanwrite.ts';
-import { now, putTime } from './time.ts';
+import type { Time } from './stat.ts';
+import { now, putChanged } from './time.ts';
 import type { Ext4Volume } from './volume.ts';
 import { inheritAcl } from './xattrwrite.ts';
 
@@ -29,6 +31,12 @@ export interface NewNode {
   target?: Uint8Array;
   /** Device number, of a character or block device. */
   rdev?: number;
+}
+
+/** With the place of its entry: what findRoom() said, and a look-up in the same step. */
+export interface PlacedNode extends NewNode {
+  room: number;
+  path?: IndexPath;
 }
 
 /** Makes an inode with a name; its number. EEXIST, ENOSPC, EMLINK, ENOENT when the directory was removed. */
@@ -56,45 +64,50 @@ export function liveDir(vol: Ext4Volume, ino: number): Inode {
   return dir;
 }
 
-function createStep(dir: Inode, name: Uint8Array, node: NewNode & { room: number }): number {
+/** One step: makes the inode and its entry, both to be in `dir`, which does not have the name. */
+export function createStep(dir: Inode, name: Uint8Array, node: PlacedNode): number {
   const { vol } = dir;
   const isDir = (node.mode & F.S_IFMT) === F.S_IFDIR;
+  const time = now();
   dir.at();
   vol.journal!.start(CREATE_CREDITS);
   if (isDir) addSubdir(dir);
-  const child = allocInode(vol, dir, node.mode);
-  child.setLinks(isDir ? 2 : 1);
+  const child = allocInode(vol, dir, node.mode, { links: isDir ? 2 : 1, time });
   if (isDir) initDir(child, dir.ino);
   else if (node.target !== undefined) writeTarget(child, node.target);
   else if (node.rdev !== undefined) writeDevice(child, node.rdev);
   inheritAcl(dir, child);
-  insertEntry(dir, name, child.ino, entryType(child), node.room);
-  touch(dir, true);
+  insertEntry(dir, name, child.ino, entryType(child), node.room, node.path);
+  touch(dir, true, time);
   vol.journal!.stop();
   return child.ino;
 }
 
 /** EXT4_FT_* of an inode. */
 export function entryType(inode: Inode): number {
-  return TYPES[inode.type] ?? F.EXT4_FT_UNKNOWN;
+  return TYPES[Math.floor(inode.type / 4096)] ?? F.EXT4_FT_UNKNOWN;
 }
 
-const TYPES: Record<number, number> = {
-  [F.S_IFREG]: F.EXT4_FT_REG_FILE,
-  [F.S_IFDIR]: F.EXT4_FT_DIR,
-  [F.S_IFCHR]: F.EXT4_FT_CHRDEV,
-  [F.S_IFBLK]: F.EXT4_FT_BLKDEV,
-  [F.S_IFIFO]: F.EXT4_FT_FIFO,
-  [F.S_IFSOCK]: F.EXT4_FT_SOCK,
-  [F.S_IFLNK]: F.EXT4_FT_SYMLINK,
-};
+/** By S_IFMT >> 12: fifo 1, character device 2, directory 4, block device 6, file 8, symlink 10, socket 12. */
+const TYPES = [
+  F.EXT4_FT_UNKNOWN,
+  F.EXT4_FT_FIFO,
+  F.EXT4_FT_CHRDEV,
+  F.EXT4_FT_UNKNOWN,
+  F.EXT4_FT_DIR,
+  F.EXT4_FT_UNKNOWN,
+  F.EXT4_FT_BLKDEV,
+  F.EXT4_FT_UNKNOWN,
+  F.EXT4_FT_REG_FILE,
+  F.EXT4_FT_UNKNOWN,
+  F.EXT4_FT_SYMLINK,
+  F.EXT4_FT_UNKNOWN,
+  F.EXT4_FT_SOCK,
+] as number[];
 
 /** Changes ctime, and mtime too, to now. Needs a handle. */
-export function touch(inode: Inode, modified: boolean): void {
-  const ptr = inode.edit();
-  const time = now();
-  putTime(inode.vol, ptr, F.I_CTIME, F.I_CTIME_EXTRA, time);
-  if (modified) putTime(inode.vol, ptr, F.I_MTIME, F.I_MTIME_EXTRA, time);
+export function touch(inode: Inode, modified: boolean, time: Time = now()): void {
+  putChanged(inode.vol, inode.edit(), time, modified);
 }
 
 /** One more subdirectory: its ".." is a link. EMLINK without dir_nlink. */
@@ -187,29 +200,31 @@ export function checkRemovable(dir: Inode, inode: Inode): void {
   if (inode.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
 }
 
-function unlinkStep(dir: Inode, name: Uint8Array, place: Place): number {
+/** One step: what unlinkName() does, the place being known. */
+export function unlinkStep(dir: Inode, name: Uint8Array, place: Place): number {
   const { vol } = dir;
+  const time = now();
   const inode = vol.inodes.get(place.ino);
   inode.at();
   if (inode.isDir) throw new Ext4Error('EISDIR');
   checkRemovable(dir, inode);
   vol.journal!.start(UNLINK_CREDITS);
   removeEntry(dir, place.lblk, name);
-  touch(dir, true);
-  const rest = dropLink(inode);
+  touch(dir, true, time);
+  const rest = dropLink(inode, time);
   vol.journal!.stop();
   return rest;
 }
 
 /** One name less. An inode without any goes at once when it is empty; else it is an orphan, and its
  *  number comes back. */
-export function dropLink(inode: Inode): number {
+export function dropLink(inode: Inode, time: Time = now()): number {
   const { vol } = inode;
   inode.setLinks(Math.max(0, inode.links - 1));
-  touch(inode, false);
+  touch(inode, false, time);
   if (inode.links > 0) return 0;
   if (inode.users === 0 && isBare(inode)) {
-    freeInode(vol, inode);
+    freeInode(vol, inode, time);
     return 0;
   }
   addOrphan(inode);

@@ -4,9 +4,11 @@ import * as F from '../../assembly/format/ext4.ts';
 import type { Time } from './stat.ts';
 import type { Ext4Volume } from './volume.ts';
 
+const ORIGIN = performance.timeOrigin;
+
 /** The time, as fine as the platform has it. */
 export function now(): Time {
-  const ms = performance.timeOrigin + performance.now();
+  const ms = ORIGIN + performance.now();
   const sec = Math.floor(ms / 1000);
   return { sec, nsec: Math.min(999_999_999, Math.floor((ms - sec * 1000) * 1e6)) };
 }
@@ -19,20 +21,44 @@ export function putTime(
   extraField: number,
   time: Time,
 ): void {
-  const { dv } = vol;
-  const wide = hasField(vol, ptr, extraField + 4);
+  putAt(vol.dv, ptr, field, extraField, recordEnd(vol, ptr), time);
+}
+
+/** Writes a time as ctime, and as mtime too when `modified`. */
+export function putChanged(vol: Ext4Volume, ptr: number, time: Time, modified: boolean): void {
+  const end = recordEnd(vol, ptr);
+  putAt(vol.dv, ptr, F.I_CTIME, F.I_CTIME_EXTRA, end, time);
+  if (modified) putAt(vol.dv, ptr, F.I_MTIME, F.I_MTIME_EXTRA, end, time);
+}
+
+/** Writes a time as all four of a new record. */
+export function putBorn(vol: Ext4Volume, ptr: number, time: Time): void {
+  const end = recordEnd(vol, ptr);
+  putAt(vol.dv, ptr, F.I_ATIME, F.I_ATIME_EXTRA, end, time);
+  putAt(vol.dv, ptr, F.I_MTIME, F.I_MTIME_EXTRA, end, time);
+  putAt(vol.dv, ptr, F.I_CTIME, F.I_CTIME_EXTRA, end, time);
+  putAt(vol.dv, ptr, F.I_CRTIME, F.I_CRTIME_EXTRA, end, time);
+}
+
+function putAt(
+  dv: DataView,
+  ptr: number,
+  field: number,
+  extraField: number,
+  end: number,
+  time: Time,
+): void {
+  const wide = extraField + 4 <= end;
   const most = wide ? 2 ** 34 - 2 ** 31 - 1 : 2 ** 31 - 1;
   const sec = Math.max(-(2 ** 31), Math.min(most, time.sec));
-  if (field < F.EXT4_GOOD_OLD_INODE_SIZE || hasField(vol, ptr, field + 4)) {
-    dv.setInt32(ptr + field, sec | 0, true);
-  }
+  if (field + 4 <= end) dv.setInt32(ptr + field, sec | 0, true);
   if (!wide) return;
   const epoch = Math.round((sec - (sec | 0)) / 2 ** 32);
   dv.setUint32(ptr + extraField, time.nsec * 4 + epoch, true);
 }
 
-function hasField(vol: Ext4Volume, ptr: number, end: number): boolean {
-  if (vol.sb.inodeSize === F.EXT4_GOOD_OLD_INODE_SIZE) return false;
-  const extra = vol.dv.getUint16(ptr + F.I_EXTRA_ISIZE, true);
-  return F.EXT4_GOOD_OLD_INODE_SIZE + extra >= end;
+/** Bytes of the record at `ptr` that fields may lie in. */
+function recordEnd(vol: Ext4Volume, ptr: number): number {
+  if (vol.sb.inodeSize === F.EXT4_GOOD_OLD_INODE_SIZE) return F.EXT4_GOOD_OLD_INODE_SIZE;
+  return F.EXT4_GOOD_OLD_INODE_SIZE + vol.dv.getUint16(ptr + F.I_EXTRA_ISIZE, true);
 }

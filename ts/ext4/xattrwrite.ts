@@ -17,7 +17,7 @@ import {
 import type { Inode } from './inode.ts';
 import { touch } from './namei.ts';
 import type { Ext4Volume } from './volume.ts';
-import { splitName } from './xattr.ts';
+import { inodeXattrs, splitName, xattrBlock } from './xattr.ts';
 import { fitsBlock, packBlock, unpackBlock, XATTR_BLOCK_CREDITS } from './xattrblock.ts';
 import {
   entryHash,
@@ -157,6 +157,7 @@ function storeAcl(inode: Inode, index: number, acl: AclEntry[]): void {
 }
 
 function aclOf(inode: Inode, index: number): AclEntry[] | null {
+  if (xattrBlock(inode) === 0 && inodeXattrs(inode).length === 0) return null;
   const x = find(inode, index, NO_NAME);
   return x === undefined ? null : diskAcl(x.value, inode.ino);
 }
@@ -166,7 +167,8 @@ export function inheritAcl(parent: Inode, child: Inode): void {
   if (child.isLink) return;
   const acl = aclOf(parent, DEFAULT);
   if (acl === null) {
-    child.setMode(child.mode & ~child.vol.options.umask);
+    const mode = child.mode & ~child.vol.options.umask;
+    if (mode !== child.mode) child.setMode(mode);
     return;
   }
   if (child.isDir) put(child, DEFAULT, NO_NAME, aclToDisk(acl));

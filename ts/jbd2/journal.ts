@@ -44,7 +44,7 @@ export interface LogArea {
   clean: boolean;
 }
 
-type Call = { fn: (a: never, b: never) => void; a: unknown; b: unknown };
+type Call = (a: unknown, b: unknown) => void;
 
 export class Journal {
   readonly cache: Cache;
@@ -70,11 +70,15 @@ export class Journal {
   barrier = true;
   /** Milliseconds after which a running transaction is committed. */
   interval = 5000;
+  /** Steps that were undone: what is known of bytes may be wrong after each. */
+  undone = 0;
   #open = false;
   #credits = 0;
   #step = 0;
   #joined = 0;
-  readonly #after: Call[] = [];
+  /** What to call when the handle stops, with what; the list keeps its room. */
+  readonly #after: unknown[] = [];
+  #afterUsed = 0;
 
   constructor(cache: Cache, hooks: JournalHooks, area: LogArea | null, nextTid: number) {
     this.cache = cache;
@@ -181,7 +185,11 @@ export class Journal {
 
   /** Calls `fn(a, b)` when the handle stops; not at all if the step is undone. */
   after<A, B>(fn: (a: A, b: B) => void, a: A, b: B): void {
-    this.#after.push({ fn: fn as Call['fn'], a, b });
+    const at = this.#afterUsed;
+    this.#after[at] = fn;
+    this.#after[at + 1] = a;
+    this.#after[at + 2] = b;
+    this.#afterUsed = at + 3;
   }
 
   /** Calls `fn(a, b)` if the step is undone. */
@@ -198,11 +206,9 @@ export class Journal {
   stop(): number {
     assert(this.#open, 'stop follows start');
     assert(this.#joined <= this.#credits, 'a handle keeps to its credits');
-    for (let i = 0; i < this.#after.length; i++) {
-      const { fn, a, b } = this.#after[i];
-      fn(a as never, b as never);
-    }
-    this.#after.length = 0;
+    const after = this.#after;
+    for (let i = 0; i < this.#afterUsed; i += 3) (after[i] as Call)(after[i + 1], after[i + 2]);
+    this.#afterUsed = 0;
     this.undoLog.forget();
     this.#open = false;
     return this.running?.tid ?? this.durableTid;
@@ -210,9 +216,10 @@ export class Journal {
 
   /** Puts everything back that the step did. The driver calls it after any throw. */
   undo(): void {
-    this.#after.length = 0;
+    this.#afterUsed = 0;
     if (!this.#open) return;
     this.undoLog.rollBack();
+    this.undone++;
     this.#open = false;
     this.#step++;
   }

@@ -108,7 +108,7 @@ export class Changes {
     this.#check();
     const rest = yield* unlinkName(this.#vol, spot.parent, spot.name);
     yield* step(forget, this.#vol, spot);
-    yield* this.#removeUnused(rest);
+    yield* this.removeUnused(rest);
   }
 
   *rmdir(path: Path): Flow<void> {
@@ -117,7 +117,7 @@ export class Changes {
     this.#check();
     const rest = yield* removeDir(this.#vol, spot.parent, spot.name);
     yield* step(forget, this.#vol, spot);
-    yield* this.#removeUnused(rest);
+    yield* this.removeUnused(rest);
   }
 
   *rename(old: Path, next: Path, o: RenameOptions = {}): Flow<void> {
@@ -133,7 +133,7 @@ export class Changes {
     const rest = yield* renameName(this.#vol, from, to, o);
     yield* step(forget, this.#vol, from);
     yield* step(forget, this.#vol, to);
-    yield* this.#removeUnused(rest);
+    yield* this.removeUnused(rest);
   }
 
   /** With a slash at the end, only a directory is renamed. */
@@ -176,7 +176,7 @@ export class Changes {
   }
 
   /** Removes what has no name, unless it is open: then its last close does. */
-  *#removeUnused(ino: number): Flow<void> {
+  *removeUnused(ino: number): Flow<void> {
     if (ino !== 0 && !(yield* step(isOpen, this.#vol, ino))) yield* removeInode(this.#vol, ino);
   }
 

@@ -31,6 +31,7 @@ import { mountSession, mountSessionSync, type Session } from './mount.ts';
 import { joinPath, type Path } from './names.ts';
 import type { MountOptions } from './options.ts';
 import { walk, walkKnown } from './path.ts';
+import { LONG_WAY, makeKnown, unlinkKnown } from './quick.ts';
 import type { Driver } from './turn.ts';
 
 export type { ExtentRecord } from './inspect.ts';
@@ -152,13 +153,32 @@ export class FileSystem {
     return (yield* step(openStep, this, ino, flags)).fd;
   }
 
-  /** As open() run to its end; for reading, the names on the way being known, without a generator. */
-  openSync(path: Path, flags: number, mode?: number): number {
-    if (flags === 0 && this.sync && this.#mounted && typeof path === 'string') {
-      const fd = this.#driver.turnSync(openKnown, this, path, undefined);
+  /** As open() run to its end; without a generator for reading and for a new file, the names on the way being known. */
+  openSync(path: Path, flags: number, mode = 0o666): number {
+    if (this.sync && this.#mounted && typeof path === 'string') {
+      let fd = 0;
+      if (flags === 0) fd = this.#driver.turnSync(openKnown, this, path, undefined);
+      else if ((flags & O.O_CREAT) !== 0) {
+        const ino = this.makeNow(path, F.S_IFREG + (mode & 0o7777));
+        if (ino > 0) fd = this.#driver.turnSync(openStep, this, ino, flags).fd;
+      }
       if (fd !== 0) return fd;
     }
     return this.runSync(this.open(path, flags, mode));
+  }
+
+  /** As change.mkdir() or mknod() run to its end, `mode` with the type; LONG_WAY when only they can. */
+  makeNow(path: string, mode: number): number {
+    if (!this.sync || !this.#mounted) return LONG_WAY;
+    return this.#driver.turnSync(makeKnown, this.vol, path, mode);
+  }
+
+  /** As change.unlink() run to its end; LONG_WAY when only that can. */
+  unlinkNow(path: string): number {
+    if (!this.sync || !this.#mounted) return LONG_WAY;
+    const rest = this.#driver.turnSync(unlinkKnown, this.vol, path, undefined);
+    if (rest > 0) this.runSync(this.change.removeUnused(rest));
+    return rest;
   }
 
   /** Called by open's step. */

@@ -66,10 +66,17 @@ export function* walkSteps(
 
 /** The inode at the end of a path whose every name is remembered, or 0: the walk then goes the long way. One step. */
 export function walkKnown(vol: Ext4Volume, path: string): number {
+  if (path.charCodeAt(path.length - 1) === 0x2f) return 0;
+  const ino = walkTo(vol, path, path.length);
+  return ino === 0 || vol.inodes.get(ino).isLink ? 0 : ino;
+}
+
+/** What the names before byte `end` of a path lead to, if every one is remembered; else 0. */
+export function walkTo(vol: Ext4Volume, path: string, end: number): number {
   let ino = F.EXT4_ROOT_INO;
-  for (let from = 0; from < path.length; ) {
+  for (let from = 0; from < end; ) {
     let to = path.indexOf('/', from);
-    if (to < 0) to = path.length;
+    if (to < 0) to = end;
     if (to > from) {
       const found = vol.inodes.get(ino).names?.get(path.slice(from, to));
       if (found === undefined || found === 0) return 0;
@@ -77,8 +84,7 @@ export function walkKnown(vol: Ext4Volume, path: string): number {
     }
     from = to + 1;
   }
-  if (path.charCodeAt(path.length - 1) === 0x2f) return 0;
-  return vol.inodes.get(ino).isLink ? 0 : ino;
+  return ino;
 }
 
 function up(way: Walked): void {
@@ -92,7 +98,7 @@ export function* child(vol: Ext4Volume, ino: number, key: string): Flow<number> 
   const known = yield* step(knownChild, vol, ino, key);
   if (known.ino >= 0) return known.ino;
   const found = yield* lookupName(known.dir, bytesOf(key));
-  yield* step(remember, known.dir, key, found);
+  yield* step(rememberName, known.dir, key, found);
   return found;
 }
 
@@ -101,7 +107,8 @@ function knownChild(vol: Ext4Volume, ino: number, key: string): { dir: Inode; in
   return { dir, ino: dir.names?.get(key) ?? -1 };
 }
 
-function remember(dir: Inode, key: string, ino: number): void {
+/** Keeps in mind what a name leads to, 0 for nothing. Part of a step. */
+export function rememberName(dir: Inode, key: string, ino: number): void {
   if (dir.has(F.EXT4_CASEFOLD_FL)) return;
   if (dir.names === null || dir.names.size >= MAX_NAMES) dir.names = new Map();
   dir.names.set(key, ino);

@@ -5,10 +5,9 @@
 import { assert } from '../assert.ts';
 import type { BlockDevice, ReadRange } from '../block/device.ts';
 import type { Buffer } from '../cache/buffer.ts';
-import type { Cache, Fill } from '../cache/cache.ts';
+import { type Cache, type Fill, Held } from '../cache/cache.ts';
 import type { FileFolios, Folio } from '../cache/folio.ts';
 import { type FolioRange, type MissingKind, missing, type WaitKind } from '../cache/missing.ts';
-import type { Slot } from '../cache/slot.ts';
 import { Ext4Error } from '../errno.ts';
 import type { Flow, IoRequest, LogRequest, Request, StepRequest } from '../flow.ts';
 import { serve, serveSync } from '../flow.ts';
@@ -34,7 +33,7 @@ type Taken = ReturnType<typeof missing.take>;
 
 interface Turn {
   id: number;
-  held: Slot[];
+  held: Held;
 }
 
 export class Driver implements Fill {
@@ -54,6 +53,9 @@ export class Driver implements Fill {
   readonly background: Background;
   readonly #locks: Locks;
   #turns = 0;
+  /** Synchronous turns that run inside each other; the first is none. */
+  readonly #nested: Turn[] = [{ id: 0, held: new Held() }];
+  #depth = 0;
   #running = 0;
   readonly #line: (() => void)[] = [];
 
@@ -118,20 +120,19 @@ export class Driver implements Fill {
 
   /** Runs one step on a synchronous mount. */
   turnSync<A, B, C, R>(fn: (a: A, b: B, c: C) => R, a: A, b: B, c: C): R {
-    const { cache } = this;
-    const outer = { id: cache.turn, held: cache.held };
-    const turn = this.#newTurn();
+    const outer = this.#nested[this.#depth];
+    const turn = this.#nestedTurn();
     for (let runs = 0; ; runs++) {
       assert(runs < MAX_RUNS, 'a turn ends');
       this.#enter(turn);
       try {
         const result = fn(a, b, c);
-        this.#leave(turn, outer);
+        this.#leaveSync(turn, outer);
         return result;
       } catch (signal) {
         this.background.journal?.undo();
         if (signal !== missing) {
-          this.#leave(turn, outer);
+          this.#leaveSync(turn, outer);
           throw signal;
         }
       }
@@ -139,10 +140,24 @@ export class Driver implements Fill {
       try {
         this.#supplySync(missing.take(), turn);
       } catch (error) {
-        this.#leave(turn, outer);
+        this.#leaveSync(turn, outer);
         throw error;
       }
     }
+  }
+
+  /** Synchronous turns nest and end in order: their records are used again. */
+  #nestedTurn(): Turn {
+    const depth = ++this.#depth;
+    if (depth === this.#nested.length) this.#nested.push({ id: 0, held: new Held() });
+    const turn = this.#nested[depth];
+    turn.id = ++this.#turns;
+    return turn;
+  }
+
+  #leaveSync(turn: Turn, outer: Turn): void {
+    this.#depth--;
+    this.#leave(turn, outer);
   }
 
   #supplySync(taken: Taken, turn: Turn): void {
@@ -257,7 +272,7 @@ export class Driver implements Fill {
 
   async #runTurn(q: StepRequest): Promise<unknown> {
     const turn = this.#newTurn();
-    const none = { id: 0, held: [] };
+    const none = this.#nested[0];
     const fn = q.fn as (a: unknown, b: unknown, c: unknown) => unknown;
     for (let runs = 0; ; runs++) {
       assert(runs < MAX_RUNS, 'a turn ends');
@@ -352,7 +367,7 @@ export class Driver implements Fill {
   // ---- both
 
   #newTurn(): Turn {
-    return { id: ++this.#turns, held: [] };
+    return { id: ++this.#turns, held: new Held() };
   }
 
   #enter(turn: Turn): void {
@@ -361,8 +376,7 @@ export class Driver implements Fill {
   }
 
   #leave(turn: Turn, outer: Turn): void {
-    for (const slot of turn.held) slot.pins--;
-    turn.held.length = 0;
+    turn.held.release();
     this.#enter(outer);
   }
 
