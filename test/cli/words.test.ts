@@ -121,7 +121,7 @@ describe('help and usage', () => {
     ],
     [['find', 'x', '(', '-name', 'a'], "ext4: find: ')' is missing (see: ext4 find --help)"],
     [['find', 'x', '-size', 'big'], "ext4: find: -size: 'big' is no size (see: ext4 find --help)"],
-    [['tar', 'x'], 'ext4: tar: say -c: making an archive is what there is (see: ext4 tar --help)'],
+    [['tar', 'x'], 'ext4: tar: say -c or -x (see: ext4 tar --help)'],
     [['rm', 'x'], "ext4: rm: 'x' is no address IMAGE:/path (see: ext4 rm --help)"],
     [
       ['mv', 'x:/a', 'y:/b'],
