@@ -56,7 +56,7 @@ export interface FsckResult {
 }
 
 /** Rounds of a repair: one that needs more goes in circles. */
-const MAX_ROUNDS = 10;
+const MAX_ROUNDS = 14;
 /** Times that a replayed or dropped journal has the image opened again. */
 const MAX_AGAIN = 3;
 
@@ -185,9 +185,11 @@ function* passes(vol: Volume): Flow<boolean> {
   report.pass = 1;
   yield* checkInodes(vol);
   yield* resolveShared(vol);
+  if (vol.restart) return false;
   report.pass = 2;
   yield* checkDirectories(vol);
   yield* rebuildDirectories(vol);
+  if (vol.restart) return false;
   report.pass = 3;
   yield* checkTree(vol);
   report.pass = 4;

@@ -7,6 +7,7 @@ import { allocCluster } from './alloc.ts';
 import { Bits } from './bits.ts';
 import { walkBlocks } from './locate.ts';
 import { buildMap, type MapRun } from './mapwrite.ts';
+import { dropResizeInode } from './pass0.ts';
 import type { Volume } from './volume.ts';
 
 interface Walked {
@@ -20,14 +21,36 @@ export function* resolveShared(vol: Volume): Flow<void> {
   if (vol.shared.size() === 0 && vol.misaligned.size === 0) return;
   if (vol.roCompat(F.RO_COMPAT_SHARED_BLOCKS)) return;
   const owned = new Bits();
+  if (yield* resizeShares(vol)) return;
   for (const ino of vol.inUse.values()) {
     if (vol.inBadBlock.has(ino) || ino === F.EXT4_RESIZE_INO) continue;
     const walked = yield* walk(vol, ino);
     const many = countShared(vol, walked);
     if (many === 0 && !vol.misaligned.has(ino)) continue;
     const text = `inode ${ino} shares ${many} blocks with others`;
-    if (vol.report.report('shared-blocks', { ino }, text)) yield* separate(vol, ino, walked, owned);
+    if (!vol.report.report('shared-blocks', { ino }, text)) continue;
+    yield* separate(vol, ino, walked, owned);
+    vol.restart = true;
   }
+}
+
+/** Blocks of the resize inode have their places: where others claim one, the reserve is given up. */
+function* resizeShares(vol: Volume): Flow<boolean> {
+  const ino = F.EXT4_RESIZE_INO;
+  if (!vol.compat(F.COMPAT_RESIZE_INODE)) return false;
+  let many = 0;
+  const own = (pblk: number, len: number) => {
+    for (let i = 0; i < len; i++) {
+      if (!vol.meta.has(pblk + i) && vol.shared.has(vol.cluster(pblk + i))) many++;
+    }
+  };
+  const data = (_: number, len: number, pblk: number) => own(pblk, len);
+  yield* walkBlocks(vol, ino, { data, node: (pblk) => own(pblk, 1) });
+  const text = `the resize inode shares ${many} blocks with others`;
+  if (many === 0 || !vol.report.report('resize-inode', { ino }, text)) return false;
+  yield* dropResizeInode(vol);
+  vol.restart = true;
+  return true;
 }
 
 function* walk(vol: Volume, ino: number): Flow<Walked> {

@@ -55,7 +55,12 @@ function checkExtra(vol: Volume, record: Record): void {
 }
 
 const JUDGED =
-  F.EXT4_INDEX_FL | F.EXT4_CASEFOLD_FL | F.EXT4_VERITY_FL | F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL;
+  F.EXT4_INDEX_FL |
+  F.EXT4_CASEFOLD_FL |
+  F.EXT4_VERITY_FL |
+  F.EXT4_IMMUTABLE_FL |
+  F.EXT4_APPEND_FL |
+  F.EXT4_IMAGIC_FL;
 
 /** Flags that need a feature, or a type. */
 function checkFlags(vol: Volume, record: Record): void {
@@ -73,6 +78,7 @@ function checkFlags(vol: Volume, record: Record): void {
   else if (!vol.incompat(F.INCOMPAT_CASEFOLD))
     drop(F.EXT4_CASEFOLD_FL, 'casefold', 'without the feature');
   if (!vol.roCompat(F.RO_COMPAT_VERITY)) drop(F.EXT4_VERITY_FL, 'verity', 'without the feature');
+  if (!vol.compat(F.COMPAT_IMAGIC_INODES)) drop(F.EXT4_IMAGIC_FL, 'imagic', 'without the feature');
   const special = record.type !== F.S_IFREG && !isDir;
   const fixed = F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL;
   if (special && hasBit(record.flags, fixed)) {

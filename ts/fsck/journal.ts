@@ -39,7 +39,7 @@ export function* checkJournal(vol: Volume): Flow<JournalVerdict> {
     return 'go';
   }
   const source = sb.journalIno !== 0 ? yield* internalSource(vol) : externalSource(vol);
-  if (source === null) return 'stop';
+  if (source === null) return vol.compat(F.COMPAT_HAS_JOURNAL) && vol.superDirty ? 'again' : 'stop';
   const sound = yield* checkLogSuper(vol, source);
   if (sound !== 'go') return sound;
   if (!needsRecovery(sb)) return yield* checkIdle(vol, source);
@@ -117,6 +117,12 @@ function externalSource(vol: Volume): JournalSource | null {
   const device = vol.hooks.journalDevice;
   const { blockSize } = vol.sb;
   if (device === undefined) {
+    const uuid = vol.sb.raw.subarray(F.S_JOURNAL_UUID, F.S_JOURNAL_UUID + 16);
+    if (vol.sb.u32(F.S_JOURNAL_DEV) === 0 && uuid.every((byte) => byte === 0)) {
+      const text = 'the superblock names no journal';
+      if (vol.report.report('journal-inode', {}, text)) dropJournal(vol);
+      return null;
+    }
     vol.report.complain('journal-device', {}, 'the journal lies on a device that was not given');
     return null;
   }

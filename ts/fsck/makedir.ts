@@ -28,8 +28,9 @@ const NO_BYTES = new Uint8Array(0);
 /** Rebuilds every directory that pass 2 gave up on. */
 export function* rebuildDirectories(vol: Volume): Flow<void> {
   if (vol.report.mode !== 'all') return;
+  if (vol.rebuild.size === 0) return;
   for (const ino of vol.rebuild) yield* rebuildDir(vol, ino, []);
-  vol.rebuild.clear();
+  vol.restart = true;
 }
 
 /** Writes a directory anew, with some entries more. False when there is no room. */

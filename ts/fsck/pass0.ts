@@ -130,7 +130,12 @@ export function* checkResizeInode(vol: Volume): Flow<void> {
     return;
   }
   if (yield* isResizeInodeSound(vol)) return;
-  if (!report.report('resize-inode', where, 'the resize inode is not valid')) return;
+  if (report.report('resize-inode', where, 'the resize inode is not valid'))
+    yield* dropResizeInode(vol);
+}
+
+/** Gives the reserve of descriptors up. */
+export function* dropResizeInode(vol: Volume): Flow<void> {
   // Without its inode the reserve cannot be used; the file system works the same, and cannot be grown while mounted.
   const again = yield* vol.inode(F.EXT4_RESIZE_INO);
   again?.clear();

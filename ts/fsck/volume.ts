@@ -75,6 +75,8 @@ export class Volume {
   /** Directories to be written anew. */
   rebuild = new Set<number>();
   rootLost = false;
+  /** Blocks have other places than pass 1 saw: the round ends here, the next one sees them. */
+  restart = false;
   /** Value inodes that count no references. */
   lustreValues = new Bits();
   /** The descriptor of group 0 had a wrong checksum. */
