@@ -91,6 +91,8 @@ export function* wipeMarks(to: Target, done: Written): Making<void> {
   yield* zeroRange(to, 0, front, done);
   const end = Math.min(END, to.size - front);
   yield* zeroRange(to, to.size - end, end, done);
+  // The old superblock goes before anything that it describes.
+  if (!to.zeroed) yield { op: 'flush', device: to.device };
 }
 
 /** The superblock, behind everything else. */
