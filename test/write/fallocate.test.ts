@@ -3,6 +3,8 @@
 // Method: a file on a mount in memory; contents, runs of blocks, st_blocks, and e2fsck -fn at the end of each.
 
 import { expect, test } from 'vitest';
+import { mapBlocks } from '../../ts/ext4/iomap.ts';
+import { commit, step } from '../../ts/flow.ts';
 import type { MountOptions } from '../../ts/vfs/options.ts';
 import { need } from '../need.ts';
 import {
@@ -249,6 +251,26 @@ for (const [path, o] of PATHS) {
           [1, 15, true],
         ],
         blocks: 128,
+      });
+    });
+
+    test('38: punch across the end goes on to the end of its page, and no further', () => {
+      const s = start(o, '-t ext4 -b 1024');
+      all(s, [
+        ['fallocate', KEEP, 0, 65536],
+        ['write', 0, 4500, A],
+        ['fallocate', PUNCH | KEEP, 1024, 65536 - 1024],
+      ]);
+      check(s, {
+        bytes: [
+          [A, 1024],
+          [0, 3476],
+        ],
+        map: [
+          [0, 1, false],
+          [8, 56, true],
+        ],
+        blocks: 114,
       });
     });
 
@@ -524,6 +546,101 @@ for (const [path, o] of PATHS) {
         ];
         check(s, { bytes: flags === 0 || flags === KEEP ? [[A, 100]] : zeroes, blocks: 8 });
       }
+    });
+  });
+}
+
+/** A file of 2000 bytes whose block has other bytes behind them on the disk. */
+function polluted(o: MountOptions): Subject {
+  const s = start(o);
+  all(s, [['write', 0, 2000, A], ['fsync']]);
+  const { pblk } = s.run(step(() => ({ ...mapBlocks(s.inode, 0) })));
+  s.close();
+  const image = copyOf(s);
+  image.fill(0x5a, pblk * 4096 + 2000, pblk * 4096 + 4096);
+  return new Subject(image, o);
+}
+
+for (const [path, o] of PATHS) {
+  need.describe(`behind the end of the file, on the path ${path}`, [ORACLES], () => {
+    const cases: [name: string, op: FileOp, size: number, map: Run[]][] = [
+      [
+        '3: allocate from the start',
+        ['fallocate', 0, 0, 10000],
+        10000,
+        [
+          [0, 1, false],
+          [1, 2, true],
+        ],
+      ],
+      [
+        '3: allocate behind it',
+        ['fallocate', 0, 6000, 3000],
+        9000,
+        [
+          [0, 1, false],
+          [1, 2, true],
+        ],
+      ],
+      [
+        '4: zero range behind it',
+        ['fallocate', ZERO, 6000, 1000],
+        7000,
+        [
+          [0, 1, false],
+          [1, 1, true],
+        ],
+      ],
+      [
+        '4: zero range across it',
+        ['fallocate', ZERO, 1000, 4000],
+        5000,
+        [
+          [0, 1, false],
+          [1, 1, true],
+        ],
+      ],
+    ];
+    for (const [name, op, size, map] of cases) {
+      test(`${name}: nobody sees what was there`, () => {
+        const s = polluted(o);
+        all(s, [op]);
+        const keep = op[2] === 1000 ? 1000 : 2000;
+        expectBytes(s, [
+          [A, keep],
+          [0, size - keep],
+        ]);
+        // A cut now: the old size or the new one; of the old bytes some may be zero already, behind them all are.
+        s.run(commit());
+        const cut = new Subject(copyOf(s), o);
+        const seen = cut.read();
+        expect([2000, size]).toContain(seen.length);
+        expect(seen.subarray(0, keep).every((byte) => byte === A)).toBe(true);
+        expect(seen.subarray(keep, 2000).every((byte) => byte === A || byte === 0)).toBe(true);
+        expect(seen.subarray(2000).every((byte) => byte === 0)).toBe(true);
+        expect(cut.finish()).toBe('');
+        check(s, {
+          bytes: [
+            [A, keep],
+            [0, size - keep],
+          ],
+          map,
+        });
+      });
+    }
+
+    test('zero range behind it, the size kept: nobody sees it when the file grows', () => {
+      const s = polluted(o);
+      all(s, [
+        ['fallocate', ZERO | KEEP, 3000, 9000],
+        ['trunc', 16384],
+      ]);
+      check(s, {
+        bytes: [
+          [A, 2000],
+          [0, 14384],
+        ],
+      });
     });
   });
 }
