@@ -235,3 +235,34 @@ need.describe('several files at once, on an asynchronous device', [ORACLES], () 
     );
   }
 });
+
+need.describe('46: files marked so, on an asynchronous device', [ORACLES], () => {
+  for (const name of ['iomap', 'bufferhead', 'bufferhead, block map', 'journalled']) {
+    test(`${name}: edges and holes are durable when the call returns`, async () => {
+      const kind = KINDS[name];
+      const memory = memoryDevice(makeImage({ args: kind.args, size: 16 }), { sparse: true });
+      const fs = await mountVfs(slowDevice(memory, { order: 'random', seed }), kind.o);
+      const fd = await fs.run(fs.open(bytes('/f'), 0o102, 0o644));
+      const { inode } = fs.file(fd);
+      const model = new Bytes(kind);
+      const ops: FileOp[] = [
+        ['write', 0, 70_000, 7],
+        ['fallocate', PUNCH | KEEP, 5000, 20_000],
+        ['fallocate', ZERO, 40_001, 50_000],
+        ['fallocate', INSERT, 8192, 16384],
+        ['fallocate', PUNCH | KEEP, 100, 10],
+        ['fallocate', COLLAPSE, 0, 8192],
+        ['trunc', 33_333],
+      ];
+      await fs.run(fs.change.setFlags(inode.ino, inode.flags | 8));
+      for (const op of ops) {
+        expect(await actAsync(fs, fd, op)).toBe(model.act(op));
+        const cut = new Subject(contents(memory), kind.o);
+        expectSame(cut.read(), model.data, op);
+        expect(cut.finish()).toBe('');
+      }
+      await fs.run(fs.close(fd));
+      await fs.run(fs.unmount());
+    });
+  }
+});

@@ -91,13 +91,7 @@ function begin(inode: Inode, mode: FallocateMode): void {
   throw new Ext4Error('EOPNOTSUPP', 'a block map has only written blocks');
 }
 
-/** From here to the end nothing of the file is written back; of a file marked so, what was zeroed is on disk. */
-function* quiesce(inode: Inode): Flow<void> {
-  if (inode.has(F.EXT4_SYNC_FL)) yield* writeBackFile(inode.ino);
-  yield* freeze(inode.ino);
-}
-
-/** Writeback may go on, for a caller that wants the rest durable. */
+/** Blocks stay where they are from here on: writeback may go on, for a caller that wants all of it durable. */
 function thaw(inode: Inode): void {
   inode.vol.frozen.delete(inode.ino);
 }
@@ -107,7 +101,7 @@ function thaw(inode: Inode): void {
 function* allocate(span: Span): Flow<void> {
   const { inode, end, keepSize } = span;
   if (!keepSize) yield* zeroEof(inode, end);
-  yield* quiesce(inode);
+  yield* freeze(inode.ino);
   yield* fillHoles(span);
 }
 
@@ -176,7 +170,7 @@ function* zero(span: Span): Flow<void> {
   const { first, last } = wholeBlocks(span);
   if (!keepSize) yield* zeroEof(inode, end);
   yield* zeroEdges(inode, pos, end - pos);
-  yield* quiesce(inode);
+  yield* freeze(inode.ino);
   yield* fillHoles(span);
   if (first >= last) return;
   yield* step(dropData, inode, first, last);
@@ -223,7 +217,7 @@ function* punch({ inode, pos, end, keepSize }: Span): Flow<void> {
   const to = end < inode.size ? end : Math.ceil(inode.size / page) * page;
   const { first, last } = wholeBlocks({ inode, pos, end: to, keepSize });
   yield* zeroEdges(inode, pos, to - pos);
-  yield* quiesce(inode);
+  yield* freeze(inode.ino);
   if (first < last) yield* freeBlocksOf(inode, first, last);
 }
 
