@@ -3,7 +3,7 @@
 // keys across a yield: no pointer, mapping or inode field. Lies under every floor.
 
 import type { BlockDevice, ReadRange, WriteOptions } from './block/device.ts';
-import type { Ext4Error } from './errno.ts';
+import { Ext4Error } from './errno.ts';
 
 /** Runs `fn(a, b, c)` as one step: all or nothing, run again when something was missing. */
 export interface StepRequest {
@@ -32,6 +32,13 @@ export type IoRequest =
       readonly parts: Uint8Array[];
       readonly dpos: number;
       /** As of a step. */
+      readonly soft?: boolean;
+    }
+  | {
+      readonly op: 'discard';
+      readonly device: BlockDevice;
+      readonly dpos: number;
+      readonly len: number;
       readonly soft?: boolean;
     }
   | { readonly op: 'flush'; readonly device: BlockDevice };
@@ -100,6 +107,15 @@ export function* attemptWrite(
   return (yield { op: 'writev', device, parts, dpos, soft: true }) as Ext4Error | undefined;
 }
 
+/** Tells the device that a range is free; an error comes back. EOPNOTSUPP where it cannot be told. */
+export function* attemptDiscard(
+  device: BlockDevice,
+  dpos: number,
+  len: number,
+): Flow<Ext4Error | undefined> {
+  return (yield { op: 'discard', device, dpos, len, soft: true }) as Ext4Error | undefined;
+}
+
 /** `yield* writeBackFile(ino)`: its dirty data is on the device and its mapping says so; not yet durable. 0: every
  *  file's. The first error is thrown. */
 export function* writeBackFile(ino: number): Flow<void> {
@@ -155,6 +171,7 @@ export function* flushDevice(device: BlockDevice): Flow<void> {
 export function serveSync(r: IoRequest): void {
   const d = r.device;
   if (r.op === 'flush') d.flushSync!();
+  else if (r.op === 'discard') discardSync(d, r.dpos, r.len);
   else if (r.op === 'write') d.writeSync!(r.from, r.dpos, r.o);
   else if (r.op === 'writev') writevSync(d, r.parts, r.dpos);
   else if (r.ranges.length > 1 && d.readvSync) d.readvSync(r.ranges);
@@ -165,10 +182,21 @@ export function serveSync(r: IoRequest): void {
 export async function serve(r: IoRequest): Promise<void> {
   const d = r.device;
   if (r.op === 'flush') await d.flush();
+  else if (r.op === 'discard') await discard(d, r.dpos, r.len);
   else if (r.op === 'write') await d.write(r.from, r.dpos, r.o);
   else if (r.op === 'writev') await writev(d, r.parts, r.dpos);
   else if (r.ranges.length > 1 && d.readv) await d.readv(r.ranges);
   else await Promise.all(r.ranges.map(({ into, dpos }) => d.read(into, dpos)));
+}
+
+function discardSync(d: BlockDevice, dpos: number, len: number): void {
+  if (d.discardSync === undefined) throw new Ext4Error('EOPNOTSUPP', 'the device has no discard');
+  d.discardSync(dpos, len);
+}
+
+async function discard(d: BlockDevice, dpos: number, len: number): Promise<void> {
+  if (d.discard === undefined) throw new Ext4Error('EOPNOTSUPP', 'the device has no discard');
+  await d.discard(dpos, len);
 }
 
 function writevSync(d: BlockDevice, parts: Uint8Array[], dpos: number): void {

@@ -202,9 +202,14 @@ function* setNamedFlags(
 }
 
 /** Opens a path for `use` and closes it again; an fd is used as it is. */
-function* withFile<T>(vfs: FileSystem, file: Path | number, use: (fd: number) => Work<T>): Work<T> {
+function* withFile<T>(
+  vfs: FileSystem,
+  file: Path | number,
+  use: (fd: number) => Work<T>,
+  flags: number = constants.O_RDONLY,
+): Work<T> {
   if (typeof file === 'number') return yield* use(file);
-  const fd = yield* ask(vfs.open(file.given, constants.O_RDONLY, 0), 'open', file.text);
+  const fd = yield* ask(vfs.open(file.given, flags, 0), 'open', file.text);
   try {
     return yield* use(fd);
   } finally {
@@ -255,7 +260,13 @@ export const view: Operation = {
     if (options !== undefined) checkObject(options, 'options');
     const write = (options as { write?: boolean } | undefined)?.write ?? false;
     checkBoolean(write, 'options.write');
-    return withFile(call.vfs, toTarget(file), (fd) => viewWork(call, fd, from, count, write));
+    const flags = write ? constants.O_RDWR : constants.O_RDONLY;
+    return withFile(
+      call.vfs,
+      toTarget(file),
+      (fd) => viewWork(call, fd, from, count, write),
+      flags,
+    );
   },
 };
 

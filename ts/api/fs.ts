@@ -1,8 +1,8 @@
 // Ext4: a mounted file system. It has node:fs's surface as own properties, so that it can be passed wherever a library
 // takes an `fs` and its methods taken off it, and what only a file system knows: info, counters, trace, unmount.
 
-import { Ext4Error } from '../errno.ts';
 import type { TraceListener } from '../trace.ts';
+import type { ShutdownMode } from '../vfs/exclusive.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import type { VolumeInfo } from '../vfs/info.ts';
 import type { ExtraFs, ExtraPromises } from './extratypes.ts';
@@ -14,8 +14,7 @@ import { makeSurface } from './surface.ts';
 import { checkFunction, checkString } from './validate.ts';
 import { nameError } from './work.ts';
 
-/** How shutdown() treats the journal, as EXT4_IOC_SHUTDOWN. */
-export type ShutdownMode = 'default' | 'logflush' | 'nologflush';
+export type { ShutdownMode } from '../vfs/exclusive.ts';
 
 interface Own extends NodeFs, ExtraFs {
   readonly promises: NodePromises & ExtraPromises;
@@ -94,19 +93,25 @@ export class Ext4 extends Filled {
     this.#released();
   };
 
-  /** Tells the device which blocks are free. EROFS on a read-only mount, EOPNOTSUPP on others: not yet. */
-  readonly trim = (): Promise<number> => this.#refused('trim');
+  /** Tells the device which blocks are free; resolves to bytes. EROFS; EOPNOTSUPP on a device without discard. */
+  readonly trim = (): Promise<number> => this.#named('trim', () => this.#vfs.run(this.#vfs.trim()));
 
-  /** Many changes, one commit. EROFS on a read-only mount, EOPNOTSUPP on others: `fn` is not called. */
+  /**
+   * Many changes, one commit: `fn` gets a file system of its own to change, everybody else waits (synchronous calls are
+   * EBUSY). When it throws, all is as it was before. ENOSPC for more than one transaction holds, ENOMEM for more data
+   * than the cache does. EROFS.
+   */
   readonly transaction = <T>(fn: (fs: Ext4) => Promise<T>): Promise<T> => {
     checkFunction(fn, 'fn');
-    return this.#refused('transaction');
+    return this.#named('transaction', () =>
+      this.#vfs.transaction((inner) => fn(new Ext4(inner, () => {}))),
+    );
   };
 
-  /** Stops all writing, as a crash would. EROFS on a read-only mount, which has nothing to stop; else EOPNOTSUPP. */
+  /** Stops all writing, as a crash would: every later call but unmount is EIO. EROFS on a read-only mount. */
   readonly shutdown = (mode: ShutdownMode = 'default'): Promise<void> => {
     if (!['default', 'logflush', 'nologflush'].includes(mode)) throw invalidValue('mode', mode);
-    return this.#refused('shutdown');
+    return this.#named('shutdown', () => this.#vfs.run(this.#vfs.shutdown(mode)));
   };
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -123,10 +128,5 @@ export class Ext4 extends Filled {
     } catch (error) {
       throw nameError(error, { syscall });
     }
-  }
-
-  async #refused(syscall: string): Promise<never> {
-    const later = new Ext4Error('EOPNOTSUPP', `${syscall} comes with a later version`);
-    throw nameError(this.#vfs.readOnly ? new Ext4Error('EROFS') : later, { syscall });
   }
 }

@@ -163,7 +163,7 @@ function callsOf(vfs: FileSystem, parts: { ops: Operations; stream: StreamFs }):
     vfs,
     makeHandle: (fd: number) => new FileHandle(parts, fd),
     makeDir: (opened: ConstructorParameters<typeof Dir>[1]) => new Dir(vfs, opened),
-    makeLease: (lease: ConstructorParameters<typeof View>[0]) => new View(lease),
+    makeLease: (lease: ConstructorParameters<typeof View>[0]) => new View(lease, vfs),
   };
   const call = (form: Form): Call => ({ ...makers, form });
   return { sync: call('sync'), callback: call('callback'), promise: call('promise') };

@@ -215,7 +215,7 @@ export function makeViewSync(vfs: FileSystem, otherwise: AnySync): AnySync {
     if (!plain || options !== undefined || !isPlain(file, 0, len, pos))
       return (otherwise as (...args: unknown[]) => unknown)(file, pos, len, options);
     try {
-      return new View(vfs.viewSync(file, pos, len, false));
+      return new View(vfs.viewSync(file, pos, len, false), vfs);
     } catch (error) {
       throw nameError(error, VIEW);
     }

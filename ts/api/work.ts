@@ -104,7 +104,7 @@ export async function run<T>(vfs: FileSystem, work: Work<T>): Promise<T> {
     let value: unknown;
     try {
       if ('wait' in asked) value = await asked.wait;
-      else value = vfs.sync ? vfs.runSync(asked.flow) : await vfs.run(asked.flow);
+      else value = vfs.immediate ? vfs.runSync(asked.flow) : await vfs.run(asked.flow);
     } catch (error) {
       r = work.throw(named(error, asked));
       continue;

@@ -72,6 +72,7 @@ function search(vol: Ext4Volume, goal: number, clusters: number, min: number, ta
 
 /** ENOSPC, unless a commit makes freed blocks usable: then that comes first. */
 function noSpace(vol: Ext4Volume): unknown {
+  if (vol.journal!.held) return new Ext4Error('ENOSPC');
   const freed = [...vol.pending.values()].some(({ runs }) => runs.some((run) => run.tid !== HELD));
   return freed ? missing.wait('commit') : new Ext4Error('ENOSPC');
 }
@@ -166,6 +167,35 @@ function hold(vol: Ext4Volume, group: Group, bit: number, count: number): void {
   const pending = pendingOf(vol, group.number);
   vol.cache.kernels.exports.bitmapSet(pending.ptr, bit, count);
   pending.runs.push({ bit, count, tid: HELD });
+}
+
+/** Holds a run that was found free; false when some of it is not any more. Throws Missing. */
+export function holdRun(vol: Ext4Volume, pblk: number, count: number): boolean {
+  const { number, bit, clusters } = placeOf(vol, pblk, count);
+  const { exports } = vol.cache.kernels;
+  const { ptr } = pendingOf(vol, number);
+  if (exports.bitmapNextSet(ptr, bit, bit + clusters) >>> 0 !== bit + clusters) return false;
+  hold(vol, readGroup(vol, number), bit, clusters);
+  return true;
+}
+
+/** The runs of a group that may be given out, in blocks. Throws Missing. */
+export function freeRuns(vol: Ext4Volume, group: Group): Blocks[] {
+  const { sb, cache } = vol;
+  if (group.freeClusters === 0) return [];
+  const { exports } = cache.kernels;
+  const ptr = vol.pending.get(group.number)?.ptr ?? blockBitmap(vol, group).ptr;
+  const inGroup = Math.min(sb.blocksPerGroup, sb.blocks - sb.groupStart(group.number));
+  const bits = Math.floor(inGroup / sb.clusterBlocks);
+  const runs: Blocks[] = [];
+  for (let at = 0; at < bits; ) {
+    const from = exports.bitmapNextClear(ptr, at, bits) >>> 0;
+    if (from === bits) break;
+    at = exports.bitmapNextSet(ptr, from, bits) >>> 0;
+    const pblk = sb.groupStart(group.number) + from * sb.clusterBlocks;
+    runs.push({ pblk, count: (at - from) * sb.clusterBlocks });
+  }
+  return runs;
 }
 
 /** Held blocks become allocated, within a handle. They may be fewer than were held. */

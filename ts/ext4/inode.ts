@@ -396,6 +396,18 @@ export class Inodes {
     return this.#place(ino);
   }
 
+  /** The open ones are read again: what they said is not so any more. */
+  reloadAll(): void {
+    for (const inode of this.#map.values()) {
+      inode.reload();
+      inode.names = null;
+      inode.hint = 0;
+      inode.room = 0;
+      inode.mayInline = false;
+      inode.holdGoal = 0;
+    }
+  }
+
   /** Forgets every inode that is not open. */
   dropAll(): void {
     for (const [ino, inode] of this.#map) {

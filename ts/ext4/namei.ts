@@ -231,8 +231,9 @@ export function dropLink(inode: Inode, time: Time = now()): number {
   return inode.ino;
 }
 
-/** No blocks, no xattrs outside: nothing to free but the inode. */
+/** No blocks, no data that waits for some, no xattrs outside: nothing to free but the inode. */
 function isBare(inode: Inode): boolean {
+  if (inode.vol.dirtyInodes.has(inode)) return false;
   const blocks = inode.u32(F.I_BLOCKS_LO) + inode.u16(F.I_BLOCKS_HIGH);
   const outside = inode.u32(F.I_FILE_ACL_LO) + inode.u16(F.I_FILE_ACL_HIGH);
   const eaInodes = hasBit(inode.vol.sb.incompat, F.INCOMPAT_EA_INODE);

@@ -68,6 +68,8 @@ export class Journal {
   commits = 0;
   /** Commits flush the device; off with barrier: false. */
   barrier = true;
+  /** No commit until it is let go: what does not fit into one transaction is ENOSPC. */
+  held = false;
   /** Milliseconds after which a running transaction is committed. */
   interval = 5000;
   /** Steps that were undone: what is known of bytes may be wrong after each. */
@@ -126,12 +128,19 @@ export class Journal {
   }
 
   #makeRoom(tx: Transaction, credits: number): void {
-    const old = this.hooks.clock() - tx.born >= this.interval;
     const size = tx.buffers.size + credits;
+    if (this.held) return this.#checkHeld(size, tx.revoked.size);
+    const old = this.hooks.clock() - tx.born >= this.interval;
     if (old || size > this.maxBlocks) throw missing.wait('commit');
     if (this.area !== null && !this.#fits(this.area, size, tx.revoked.size)) {
       throw missing.wait('space');
     }
+  }
+
+  #checkHeld(size: number, revokes: number): void {
+    const fits = this.area === null || this.#fits(this.area, size, revokes);
+    if (size <= this.maxBlocks && fits) return;
+    throw new Ext4Error('ENOSPC', 'more changes than one transaction holds');
   }
 
   /** Whether a transaction of so many blocks and revokes fits into what is free of the log. */
@@ -256,6 +265,22 @@ export class Journal {
     buffer.unit = unit;
     buffer.ptr = ptr;
     buffer.busy = false;
+  }
+
+  /** Forgets the running transaction: its blocks are read again. Nothing of it, nor of older ones, is on its way. */
+  discard(): void {
+    assert(!this.#open && this.committing === null, 'nothing runs when a transaction is dropped');
+    const tx = this.running;
+    if (tx === null) return;
+    for (const buffer of tx.buffers) {
+      assert(buffer.log === null, 'what was committed is home');
+      buffer.tx = null;
+      buffer.dirty = false;
+      buffer.uptodate = false;
+      buffer.kind = 0;
+    }
+    this.running = null;
+    this.nextTid = tx.tid;
   }
 
   /** Settles for good: EROFS from now on. The first reason wins. */

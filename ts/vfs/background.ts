@@ -38,13 +38,14 @@ export class Background {
   // ---- synchronous
 
   logSync(op: 'commit' | 'space'): void {
-    if (this.journal === null) return;
+    if (this.journal === null || this.journal.held) return;
     this.#guardSync(() => this.#drive(commitFlow(this.journal!)));
     if (op === 'space') this.#guardSync(() => this.#drive(checkpointFlow(this.journal!)));
   }
 
   writeBackSync(ino: number): Ext4Error | undefined {
-    return this.writeBackFlow === null ? undefined : this.#drive(this.writeBackFlow(ino));
+    if (this.writeBackFlow === null || this.journal?.held) return undefined;
+    return this.#drive(this.writeBackFlow(ino));
   }
 
   supplySync(kind: WaitKind): void {
@@ -79,7 +80,7 @@ export class Background {
   // ---- asynchronous
 
   async log(op: 'commit' | 'space'): Promise<void> {
-    if (this.journal === null) return;
+    if (this.journal === null || this.journal.held) return;
     await this.#enqueueLog(() => this.#driveAsync(commitFlow(this.journal!)));
     if (op === 'space')
       await this.#enqueueLog(() => this.#driveAsync(checkpointFlow(this.journal!)));
@@ -87,7 +88,7 @@ export class Background {
 
   writeBack(ino: number): Promise<Ext4Error | undefined> {
     const flow = this.writeBackFlow;
-    if (flow === null) return Promise.resolve(undefined);
+    if (flow === null || this.journal?.held) return Promise.resolve(undefined);
     const done = this.#dataWork.then(() => this.#driveAsync(flow(ino)));
     this.#dataWork = done.catch(() => {});
     return done;

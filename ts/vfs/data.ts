@@ -167,6 +167,12 @@ export class DataOps {
     if (inode.writeError !== null) throw new Ext4Error('EIO', inode.writeError.message);
   }
 
+  /** What was announced in views of a file is durable. EIO, EROFS. */
+  *syncInode(inode: Inode): Flow<void> {
+    yield* lock(inode.ino);
+    yield* this.#flushInode(inode, true);
+  }
+
   *#flushInode(inode: Inode, dataOnly: boolean): Flow<void> {
     const { journal } = this.#vol;
     if (this.#vol.dirtyInodes.has(inode)) yield { op: 'writeback', ino: inode.ino };

@@ -7,22 +7,23 @@ import { Ext4Error } from '../errno.ts';
 import type { DataPath } from '../ext4/datapath.ts';
 import { describeInode, describeSuper } from '../ext4/describe.ts';
 import { type DirCursor, type DirEntry, readEntries } from '../ext4/dir.ts';
-import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
+import type { Inode } from '../ext4/inode.ts';
 import { endWriting } from '../ext4/lifecycle.ts';
 import { overwriteDirty } from '../ext4/path/cached.ts';
-import { readPath } from '../ext4/path/read.ts';
 import { type Bytes, writePath } from '../ext4/path/write.ts';
 import { maxFileSize } from '../ext4/size.ts';
-import { readLink, type StatRecord, statInode } from '../ext4/stat.ts';
+import { type StatRecord, statInode } from '../ext4/stat.ts';
 import { type StatfsRecord, statfs } from '../ext4/statfs.ts';
+import { trimVolume } from '../ext4/trim.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { getXattr, listXattrs } from '../ext4/xattr.ts';
 import { type Flow, step, writeBack } from '../flow.ts';
-import { bufferedRead, copyCached, type ReadRequest } from '../iomap/buffered.ts';
+import { bufferedRead, copyCached } from '../iomap/buffered.ts';
 import type { Trace } from '../trace.ts';
 import { Changes } from './change.ts';
 import { inodeForOpen } from './create.ts';
 import { DataOps } from './data.ts';
+import { exclusively, type ShutdownMode, shutDown } from './exclusive.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
 import { blockStep, dumpGroup, type ExtentRecord, extentsOf, seekFrom } from './inspect.ts';
@@ -30,8 +31,19 @@ import { type Lease, lease, leaseCached, leaseDirect, leaseForWrite } from './le
 import { mountSession, mountSessionSync, type Session } from './mount.ts';
 import { joinPath, type Path } from './names.ts';
 import type { MountOptions } from './options.ts';
-import { walk, walkKnown } from './path.ts';
+import { walk } from './path.ts';
 import { LONG_WAY, makeKnown, unlinkKnown } from './quick.ts';
+import {
+  checkReadable,
+  inodeStep,
+  needReadableDir,
+  openKnown,
+  openStep,
+  readLinkStep,
+  readStep,
+  statKnown,
+  statStep,
+} from './steps.ts';
 import type { Driver } from './turn.ts';
 
 export type { ExtentRecord } from './inspect.ts';
@@ -58,11 +70,17 @@ export class FileSystem {
   readonly data: DataOps;
   readonly #session: Session;
   readonly #driver: Driver;
-  readonly #files = new O.Files();
+  readonly #files: O.Files;
+  /** Within a transaction: others wait until it ends. */
+  readonly #inside: boolean;
   #mounted = true;
+  /** The flow that ends the mount: it runs even after a shutdown. */
+  #last: Flow<void> | null = null;
 
-  constructor(session: Session, options: MountOptions) {
+  constructor(session: Session, options: MountOptions, inside?: O.Files) {
     this.#session = session;
+    this.#files = inside ?? new O.Files();
+    this.#inside = inside !== undefined;
     this.#driver = session.driver;
     this.vol = session.vol;
     this.trace = session.vol.trace;
@@ -80,13 +98,57 @@ export class FileSystem {
   /** Runs a flow; on a synchronous mount all of it happens before this returns. */
   run<T>(flow: Flow<T>): Promise<T> {
     if (!this.#mounted) return Promise.reject(unmounted());
-    return this.#driver.run(flow);
+    if (this.vol.down && (flow as unknown) !== this.#last) return Promise.reject(down());
+    const { gate } = this.#session;
+    return gate === null || this.#inside ? this.#driver.run(flow) : gate.then(() => this.run(flow));
   }
 
   /** Runs a flow inside the call. EOPNOTSUPP on an asynchronous mount. */
   runSync<T>(flow: Flow<T>): T {
-    if (!this.#mounted) throw unmounted();
+    this.#checkSync(flow);
     return this.#driver.runSync(flow);
+  }
+
+  #checkSync(flow?: unknown): void {
+    if (!this.#mounted) throw unmounted();
+    if (this.vol.down && flow !== this.#last) throw down();
+    if (this.#session.gate !== null && !this.#inside)
+      throw new Ext4Error('EBUSY', 'a transaction runs');
+  }
+
+  /** Whether work can be done at the call: a synchronous mount that nothing keeps callers out of. */
+  get immediate(): boolean {
+    return this.sync && this.#open;
+  }
+
+  /** True when calls need not go through run(): nothing keeps them out. */
+  get #open(): boolean {
+    return this.#mounted && !this.vol.down && (this.#session.gate === null || this.#inside);
+  }
+
+  /** Many changes, one commit, nobody beside them; all taken back when `fn` throws. EROFS. */
+  transaction<T>(fn: (fs: FileSystem) => Promise<T>): Promise<T> {
+    if (this.readOnly) return Promise.reject(new Ext4Error('EROFS'));
+    if (this.#inside) return Promise.reject(new Ext4Error('EBUSY', 'within a transaction'));
+    const inner = new FileSystem(this.#session, this.options, this.#files);
+    return exclusively(this.#session, async () => {
+      try {
+        return await fn(inner);
+      } finally {
+        inner.#mounted = false;
+      }
+    });
+  }
+
+  /** Stops all writing, as EXT4_IOC_SHUTDOWN: every later call is EIO. EROFS. */
+  *shutdown(mode: ShutdownMode): Flow<void> {
+    yield* shutDown(this.vol, mode);
+  }
+
+  /** Tells the device which blocks are free; bytes. EROFS, EOPNOTSUPP. */
+  *trim(): Flow<number> {
+    if (this.readOnly) throw new Ext4Error('EROFS');
+    return yield* trimVolume(this.vol);
   }
 
   // ---- by path
@@ -101,7 +163,7 @@ export class FileSystem {
 
   /** As stat() run to its end; the names on the way being known, without a generator. */
   statSync(path: Path, follow: boolean): StatRecord {
-    if (this.sync && this.#mounted && typeof path === 'string') {
+    if (this.sync && this.#open && typeof path === 'string') {
       const known = this.#driver.turnSync(statKnown, this.vol, path, undefined);
       if (known !== null) return known;
     }
@@ -155,7 +217,7 @@ export class FileSystem {
 
   /** As open() run to its end; without a generator for reading and for a new file, the names on the way being known. */
   openSync(path: Path, flags: number, mode = 0o666): number {
-    if (this.sync && this.#mounted && typeof path === 'string') {
+    if (this.sync && this.#open && typeof path === 'string') {
       let fd = 0;
       if (flags === 0) fd = this.#driver.turnSync(openKnown, this, path, undefined);
       else if ((flags & O.O_CREAT) !== 0) {
@@ -169,13 +231,13 @@ export class FileSystem {
 
   /** As change.mkdir() or mknod() run to its end, `mode` with the type; LONG_WAY when only they can. */
   makeNow(path: string, mode: number): number {
-    if (!this.sync || !this.#mounted) return LONG_WAY;
+    if (!this.sync || !this.#open) return LONG_WAY;
     return this.#driver.turnSync(makeKnown, this.vol, path, mode);
   }
 
   /** As change.unlink() run to its end; LONG_WAY when only that can. */
   unlinkNow(path: string): number {
-    if (!this.sync || !this.#mounted) return LONG_WAY;
+    if (!this.sync || !this.#open) return LONG_WAY;
     const rest = this.#driver.turnSync(unlinkKnown, this.vol, path, undefined);
     if (rest > 0) this.runSync(this.change.removeUnused(rest));
     return rest;
@@ -235,6 +297,7 @@ export class FileSystem {
   /** As read() inside the call, to `length` bytes of `into` from `at` on; cached bytes go straight from
    *  their folio. */
   readSync(fd: number, into: Uint8Array, at: number, length: number, pos: number | null): number {
+    if (!this.#open) this.#checkSync();
     const file = this.#files.get(fd);
     const { cache } = this.vol;
     const cached = file.cached && cache.fill !== null && isCached(file.inode);
@@ -272,6 +335,7 @@ export class FileSystem {
 
   /** As data.write() inside the call, of `length` bytes of `from` from `at` on. */
   writeSync(fd: number, from: Uint8Array, at: number, length: number, pos: number | null): number {
+    if (!this.#open) this.#checkSync();
     return this.data.writeSync(fd, from, at, length, pos);
   }
 
@@ -306,6 +370,7 @@ export class FileSystem {
 
   /** As view() inside the call; a range in one cached folio costs no device call. */
   viewSync(fd: number, pos: number, len: number, write: boolean): Lease {
+    if (!this.#open) this.#checkSync();
     const file = this.#files.get(fd);
     const { inode } = file;
     const { fill } = this.vol.cache;
@@ -400,7 +465,12 @@ export class FileSystem {
   }
 
   /** Open files and leases end with the mount. The device stays open: it is the caller's. */
-  *unmount(): Flow<void> {
+  unmount(): Flow<void> {
+    this.#last = this.#unmount();
+    return this.#last;
+  }
+
+  *#unmount(): Flow<void> {
     this.#files.closeAll();
     if (this.vol.journal !== null && this.vol.journal.aborted === null) {
       yield* this.change.allClosed();
@@ -425,6 +495,10 @@ function* lastSync(): Flow<Ext4Error | undefined> {
   return yield { op: 'writeback', ino: 0 };
 }
 
+function down(): Ext4Error {
+  return new Ext4Error('EIO', 'the file system was shut down');
+}
+
 function unmounted(): Ext4Error {
   return new Ext4Error('ENODEV', 'the file system is unmounted');
 }
@@ -432,63 +506,4 @@ function unmounted(): Ext4Error {
 /** Whether data goes through folios: decided anew, since inline data may have moved out. */
 function isCached({ path }: Inode): boolean {
   return path === 'iomap' || path === 'bufferhead';
-}
-
-function checkReadable(file: O.OpenFile): void {
-  if ((file.flags & O.O_ACCMODE) === O.O_WRONLY) throw new Ext4Error('EBADF');
-  if (file.inode.isDir) throw new Ext4Error('EISDIR');
-  if (!file.inode.isFile) throw new Ext4Error('EINVAL');
-}
-
-function openStep(fs: FileSystem, ino: number, flags: number): O.OpenFile {
-  const inode = fs.vol.inodes.get(ino);
-  inode.at();
-  const write = (flags & O.O_ACCMODE) !== 0;
-  if (inode.isLink) throw new Ext4Error('ELOOP');
-  if ((flags & O.O_DIRECTORY) !== 0 && !inode.isDir) throw new Ext4Error('ENOTDIR');
-  if (inode.isDir && (write || (flags & O.O_CREAT) !== 0)) throw new Ext4Error('EISDIR');
-  if ((write || (flags & O.O_TRUNC) !== 0) && fs.readOnly) throw new Ext4Error('EROFS');
-  if (write && inode.has(F.EXT4_IMMUTABLE_FL)) throw new Ext4Error('EPERM');
-  const append = (flags & O.O_APPEND) !== 0 && (flags & O.O_TRUNC) === 0;
-  if (write && !append && inode.has(F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
-  if (!inode.isDir && !inode.isFile) throw new Ext4Error('ENXIO', 'a device, fifo or socket');
-  if (inode.isFile) refuseEncrypted(inode);
-  return fs.addFile(ino, flags);
-}
-
-function openKnown(fs: FileSystem, path: string): number {
-  const ino = walkKnown(fs.vol, path);
-  return ino === 0 ? 0 : openStep(fs, ino, 0).fd;
-}
-
-function statStep(vol: Ext4Volume, ino: number): StatRecord {
-  return statInode(vol.inodes.get(ino));
-}
-
-function statKnown(vol: Ext4Volume, path: string): StatRecord | null {
-  const ino = walkKnown(vol, path);
-  return ino === 0 ? null : statInode(vol.inodes.get(ino));
-}
-
-function inodeStep(vol: Ext4Volume, ino: number): Inode {
-  const inode = vol.inodes.get(ino);
-  inode.at();
-  return inode;
-}
-
-function readLinkStep(vol: Ext4Volume, ino: number): Uint8Array {
-  const inode = vol.inodes.get(ino);
-  if (!inode.isLink) throw new Ext4Error('EINVAL');
-  return readLink(inode);
-}
-
-function needReadableDir(vol: Ext4Volume, ino: number): Inode {
-  const dir = vol.inodes.get(ino);
-  if (!dir.isDir) throw new Ext4Error('ENOTDIR');
-  return dir;
-}
-
-function readStep(inode: Inode, request: ReadRequest): void {
-  inode.at();
-  readPath(inode, request);
 }

@@ -47,6 +47,8 @@ export interface Session {
   /** Why it is read-only although that was not asked for; empty otherwise. */
   reason: string;
   journal: JournalState;
+  /** Settles when the transaction that keeps others out ends; null when there is none. */
+  gate: Promise<void> | null;
 }
 
 /** Mounts inside the call. EINVAL for a device without synchronous forms. */
@@ -178,7 +180,7 @@ function newSession(
     plan: (range) => planFolios(cache, owner(range.file), ext4Iomap, range),
     planDirect: (file, pos, into) => planDirect(owner(file), ext4Iomap, pos, into),
   });
-  return { vol, driver, readOnly: true, reason: '', journal: NO_JOURNAL };
+  return { vol, driver, readOnly: true, reason: '', journal: NO_JOURNAL, gate: null };
 }
 
 /** A driver for the I/O before there is a cache. */

@@ -52,6 +52,8 @@ export class Driver implements Fill {
   /** Commits, checkpoints and writeback. */
   readonly background: Background;
   readonly #locks: Locks;
+  /** Flows that run. */
+  readonly #live = new Set<Promise<unknown>>();
   #turns = 0;
   /** Synchronous turns that run inside each other; the first is none. */
   readonly #nested: Turn[] = [{ id: 0, held: new Held() }];
@@ -100,7 +102,7 @@ export class Driver implements Fill {
 
   #serveSync(q: IoRequest): unknown {
     this.#count(q);
-    if (q.op !== 'writev' || !q.soft) return serveSync(q);
+    if (!('soft' in q) || !q.soft) return serveSync(q);
     try {
       return serveSync(q);
     } catch (error) {
@@ -218,9 +220,19 @@ export class Driver implements Fill {
   /** Runs a flow; on a synchronous mount all of it happens inside the call. */
   async run<T>(flow: Flow<T>): Promise<T> {
     if (this.sync) return this.runSync(flow);
-    const result = await this.#driveAsync(flow);
-    this.trace.deliver();
-    return result;
+    const work = this.#driveAsync(flow);
+    this.#live.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#live.delete(work);
+      this.trace.deliver();
+    }
+  }
+
+  /** Settles when no flow runs. */
+  async idle(): Promise<void> {
+    while (this.#live.size > 0) await Promise.allSettled([...this.#live]);
   }
 
   /** `inner`: for work that turns wait for; it takes no place in their line. */
@@ -251,7 +263,7 @@ export class Driver implements Fill {
 
   async #serve(q: IoRequest): Promise<unknown> {
     this.#count(q);
-    if (q.op !== 'writev' || !q.soft) return serve(q);
+    if (!('soft' in q) || !q.soft) return serve(q);
     return serve(q).catch(softly);
   }
 
@@ -400,7 +412,7 @@ export class Driver implements Fill {
   #count(q: IoRequest): void {
     if (q.op === 'read') for (const { into } of q.ranges) this.#countRead(into.length);
     else if (q.op === 'flush') this.deviceFlushes++;
-    else {
+    else if (q.op !== 'discard') {
       this.deviceWrites++;
       const parts = q.op === 'write' ? [q.from] : q.parts;
       for (const { length } of parts) this.deviceWriteBytes += length;
