@@ -50,11 +50,14 @@ export class Bits {
 
   /** True when any of [from, from + count) is in. */
   any(from: number, count: number): boolean {
-    for (let at = from; at < from + count; ) {
+    const end = from + count;
+    for (let at = from; at < end; ) {
       const index = Math.floor(at / PAGE_BITS);
-      if (this.#pages[index] === undefined) at = (index + 1) * PAGE_BITS;
-      else if (this.has(at)) return true;
-      else at++;
+      const base = index * PAGE_BITS;
+      const page = this.#pages[index];
+      const stop = Math.min(end, base + PAGE_BITS);
+      if (page !== undefined && anyBits(page, at - base, stop - base)) return true;
+      at = stop;
     }
     return false;
   }
@@ -115,6 +118,18 @@ export class Bits {
     }
     return page;
   }
+}
+
+function anyBits(page: Uint32Array, from: number, to: number): boolean {
+  for (let at = from; at < to; ) {
+    const word = at >>> 5;
+    const low = at & 31;
+    const count = Math.min(32 - low, to - at);
+    const mask = count === 32 ? -1 : ((1 << count) - 1) << low;
+    if ((page[word] & mask) !== 0) return true;
+    at += count;
+  }
+  return false;
 }
 
 function addBits(page: Uint32Array, from: number, to: number): boolean {

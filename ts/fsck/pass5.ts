@@ -87,9 +87,11 @@ function* checkBlockBitmap(vol: Volume, group: number, want: Uint8Array): Flow<n
   const { sb, report } = vol;
   const clusters = Math.ceil(vol.groupBlocks(group) / sb.clusterBlocks);
   const first = vol.cluster(sb.groupStart(group));
-  expect(want, vol.used, first, clusters);
-  const free = countClear(want, clusters);
-  const uninit = vol.groupSums && hasBit(vol.groupFlags(group), F.EXT4_BG_BLOCK_UNINIT);
+  const empty = !vol.used.any(first, clusters);
+  if (!empty || !isUninit(vol, group, F.EXT4_BG_BLOCK_UNINIT))
+    expect(want, vol.used, first, clusters);
+  const free = empty ? clusters : countClear(want, clusters);
+  const uninit = isUninit(vol, group, F.EXT4_BG_BLOCK_UNINIT);
   if (uninit) {
     if (hasData(vol, group, first, clusters)) {
       const text = `group ${group}: its block bitmap is marked uninitialised, and blocks are in use`;
@@ -111,6 +113,10 @@ function* checkBlockBitmap(vol: Volume, group: number, want: Uint8Array): Flow<n
   return free;
 }
 
+function isUninit(vol: Volume, group: number, flag: number): boolean {
+  return vol.groupSums && hasBit(vol.groupFlags(group), flag);
+}
+
 /** Whether anything but fixed metadata is used in a group. */
 function hasData(vol: Volume, group: number, first: number, clusters: number): boolean {
   if (!vol.used.any(first, clusters)) return false;
@@ -127,9 +133,11 @@ function hasData(vol: Volume, group: number, first: number, clusters: number): b
 function* checkInodeBitmap(vol: Volume, group: number, want: Uint8Array): Flow<number> {
   const { sb, report } = vol;
   const count = sb.inodesPerGroup;
-  expect(want, vol.inUse, group * count + 1, count);
-  const free = countClear(want, count);
-  const uninit = vol.groupSums && hasBit(vol.groupFlags(group), F.EXT4_BG_INODE_UNINIT);
+  const empty = !vol.inUse.any(group * count + 1, count);
+  if (!empty || !isUninit(vol, group, F.EXT4_BG_INODE_UNINIT))
+    expect(want, vol.inUse, group * count + 1, count);
+  const free = empty ? count : countClear(want, count);
+  const uninit = isUninit(vol, group, F.EXT4_BG_INODE_UNINIT);
   if (!uninit) yield* compare(vol, group, vol.inodeBitmap(group), want, false, count, count);
   else if (free !== count) {
     const text = `group ${group}: its inode bitmap is marked uninitialised, and inodes are in use`;
