@@ -26,7 +26,14 @@ import { DataOps } from './data.ts';
 import { exclusively, type ShutdownMode, shutDown } from './exclusive.ts';
 import * as O from './file.ts';
 import { type VolumeInfo, volumeInfo } from './info.ts';
-import { blockStep, dumpGroup, type ExtentRecord, extentsOf, seekFrom } from './inspect.ts';
+import {
+  blockStep,
+  countersOf,
+  dumpGroup,
+  type ExtentRecord,
+  extentsOf,
+  seekFrom,
+} from './inspect.ts';
 import { type Lease, lease, leaseCached, leaseDirect, leaseForWrite } from './lease.ts';
 import { mountSession, mountSessionSync, type Session } from './mount.ts';
 import { joinPath, type Path } from './names.ts';
@@ -421,27 +428,7 @@ export class FileSystem {
   }
 
   counters(): Record<string, number> {
-    const { cache, mappingCalls, leases } = this.vol;
-    return {
-      mappingCalls,
-      mappings: this.vol.mappings,
-      deviceReads: this.#driver.deviceReads,
-      deviceReadBytes: this.#driver.deviceReadBytes,
-      deviceWrites: this.#driver.deviceWrites,
-      deviceWriteBytes: this.#driver.deviceWriteBytes,
-      deviceFlushes: this.#driver.deviceFlushes,
-      commits: this.vol.journal?.commits ?? 0,
-      dirtyBytes: cache.dirtyBlocks * cache.blockSize,
-      reserved: this.vol.reserved,
-      reruns: this.#driver.reruns,
-      evictions: cache.evictions,
-      slots: cache.clock.count,
-      cacheBytes: cache.kernels.u8.length,
-      freeBytes: cache.arena.freeUnits * cache.blockSize,
-      pins: cache.pinCount(),
-      openFiles: this.#files.count,
-      leases,
-    };
+    return countersOf(this.#session, this.#files.count);
   }
 
   *dumpSuper(): Flow<Record<string, unknown>> {

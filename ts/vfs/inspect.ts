@@ -8,6 +8,7 @@ import { ext4Iomap } from '../ext4/iomap.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { type Flow, step } from '../flow.ts';
 import { FIEMAP_EXTENT_LAST, fiemap, seekIn } from '../iomap/seek.ts';
+import type { Session } from './mount.ts';
 
 export interface ExtentRecord {
   lblk: number;
@@ -80,4 +81,29 @@ function maxPos(inode: Inode): number {
   if (inode.path === 'inline') return inode.size;
   const size = Math.ceil(inode.size / blockSize) * blockSize;
   return inode.has(F.EXT4_EXTENTS_FL) ? (2 ** 32 - 1) * blockSize : size;
+}
+
+/** What the mount did since it began, and what it holds. */
+export function countersOf({ vol, driver }: Session, openFiles: number): Record<string, number> {
+  const { cache, mappingCalls, leases } = vol;
+  return {
+    mappingCalls,
+    mappings: vol.mappings,
+    deviceReads: driver.deviceReads,
+    deviceReadBytes: driver.deviceReadBytes,
+    deviceWrites: driver.deviceWrites,
+    deviceWriteBytes: driver.deviceWriteBytes,
+    deviceFlushes: driver.deviceFlushes,
+    commits: vol.journal?.commits ?? 0,
+    dirtyBytes: cache.dirtyBlocks * cache.blockSize,
+    reserved: vol.reserved,
+    reruns: driver.reruns,
+    evictions: cache.evictions,
+    slots: cache.clock.count,
+    cacheBytes: cache.kernels.u8.length,
+    freeBytes: cache.arena.freeUnits * cache.blockSize,
+    pins: cache.pinCount(),
+    openFiles,
+    leases,
+  };
 }
