@@ -78,8 +78,6 @@ class GroupBuilder {
     const img = this.#img;
     const { g } = img;
     let flags = 0;
-    const blocks = this.#blockBitmap(group);
-    const inodes = this.#inodeBitmap(usedInodes);
     if (this.#flags) {
       this.#count(dv, F.BG_ITABLE_UNUSED_LO, F.BG_ITABLE_UNUSED_HI, freeInodes);
       if (usedInodes === 0) flags |= F.EXT4_BG_INODE_UNINIT;
@@ -88,11 +86,13 @@ class GroupBuilder {
     if (this.#zeroedTables || usedInodes > 0) flags |= F.EXT4_BG_INODE_ZEROED;
     if (this.#flags || g.zeroed) dv.setUint16(F.BG_FLAGS, flags, true);
     if ((flags & F.EXT4_BG_BLOCK_UNINIT) === 0) {
+      const blocks = this.#blockBitmap(group);
       img.put(img.layout.blockBitmap[group], blocks);
       const used = blocks.subarray(0, g.blocksPerGroup / g.clusterBlocks / 8);
       this.#sum(dv, F.BG_BLOCK_BITMAP_CSUM_LO, F.BG_BLOCK_BITMAP_CSUM_HI, used);
     }
     if ((flags & F.EXT4_BG_INODE_UNINIT) === 0) {
+      const inodes = this.#inodeBitmap(usedInodes);
       img.put(img.layout.inodeBitmap[group], inodes);
       const used = inodes.subarray(0, g.inodesPerGroup / 8);
       this.#sum(dv, F.BG_INODE_BITMAP_CSUM_LO, F.BG_INODE_BITMAP_CSUM_HI, used);

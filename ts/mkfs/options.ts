@@ -16,7 +16,7 @@ export interface JournalOptions {
 export interface MkfsOptions {
   /** -t: 'ext2', 'ext3' or 'ext4' (default). */
   type?: 'ext2' | 'ext3' | 'ext4';
-  /** -T: 'small', 'floppy', 'big', 'huge', 'news', 'largefile', 'largefile4', 'hurd', 'default'; by size when left out. */
+  /** -T: 'small', 'floppy', 'big', 'huge', 'news', 'largefile', 'largefile4', 'default'; by size if left out. */
   usage?: string;
   /** Whose defaults: e2fsprogs' own of 1.47 ('upstream', default) or Debian's. */
   preset?: 'upstream' | 'debian';

@@ -40,21 +40,12 @@ export function* writePieces(to: Target, pieces: Piece[], done: Written): Making
       len += pieces[i].bytes.length;
       i++;
     }
-    const from = parts.length > 1 ? joined(parts, len) : parts[0];
-    yield { op: 'write', device: to.device, from, dpos: to.offset + dpos };
+    const { device, offset } = to;
+    if (parts.length === 1) yield { op: 'write', device, from: parts[0], dpos: offset + dpos };
+    else yield { op: 'writev', device, parts, dpos: offset + dpos };
     done.bytes += len;
     done.calls++;
   }
-}
-
-function joined(parts: Uint8Array[], len: number): Uint8Array {
-  const whole = new Uint8Array(len);
-  let off = 0;
-  for (const part of parts) {
-    whole.set(part, off);
-    off += part.length;
-  }
-  return whole;
 }
 
 /** Makes a range read as zeroes. Nothing is written where it does already. */
