@@ -4,8 +4,8 @@
 import { Ext4Error } from '../errno.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants } from './constants.ts';
+import { invalidCopyMode } from './invalid.ts';
 import { type Path, toPath } from './paths.ts';
-import { checkInteger } from './validate.ts';
 import { ask, type Call, nameError, type Operation, type Work } from './work.ts';
 
 const { COPYFILE_EXCL, COPYFILE_FICLONE_FORCE, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } = constants;
@@ -18,10 +18,15 @@ export const copyFile: Operation = {
   begin({ vfs }: Call, src: unknown, dest: unknown, mode?: unknown) {
     const from = toPath(src, 'src');
     const to = toPath(dest, 'dest');
-    const bits = mode === undefined || mode === null ? 0 : checkInteger(mode, 'mode', 0, 7);
-    return copyFileWork(vfs, from, to, bits);
+    return copyFileWork(vfs, from, to, checkCopyMode(mode ?? 0));
   },
 };
+
+/** Fractions are cut off. */
+function checkCopyMode(mode: unknown): number {
+  if (typeof mode !== 'number' || !(mode >= 0 && mode < 8)) throw invalidCopyMode(mode);
+  return Math.trunc(mode);
+}
 
 /** Copies one file; `bits` are COPYFILE_*. */
 export function* copyFileWork(vfs: FileSystem, from: Path, to: Path, bits: number): Work<void> {

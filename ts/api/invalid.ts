@@ -47,6 +47,16 @@ export function outOfRange(name: string, range: string, value: unknown): Error {
   return coded(RangeError, 'ERR_OUT_OF_RANGE', message);
 }
 
+/** A mode of copyFile, which Node words in its own way. */
+export function invalidCopyMode(value: unknown): Error {
+  if (typeof value !== 'number') {
+    const message = 'mode must be int32 or null/undefined';
+    return coded(TypeError, 'ERR_INVALID_ARG_TYPE', message);
+  }
+  const range = Number.isNaN(value) ? '' : ': >= 0 && <= 7';
+  return coded(RangeError, 'ERR_OUT_OF_RANGE', `mode is out of range${range}`);
+}
+
 export function invalidUrl(code: 'SCHEME' | 'HOST' | 'PATH'): Error {
   if (code === 'SCHEME')
     return coded(TypeError, 'ERR_INVALID_URL_SCHEME', 'The URL must be of scheme file');
@@ -88,15 +98,15 @@ export function dirBusy(): Error {
 
 /** What rm and cp say of a directory without `recursive`; the errno of cpSync is Node's too. */
 export function isDirectory(syscall: 'rm' | 'cp', path: string, sync = false): Error {
-  const [prefix, message] =
-    syscall === 'rm'
-      ? ['Path is a directory', 'is a directory']
-      : [
-          'Recursive option not enabled, cannot copy a directory',
-          `${path} is a directory (not copied)`,
-        ];
+  const message = syscall === 'rm' ? 'is a directory' : `${path} is a directory (not copied)`;
   const errno = sync && syscall === 'cp' ? 22 : 21;
-  return systemError('ERR_FS_EISDIR', prefix, { code: 'EISDIR', message, path, syscall, errno });
+  return systemError('ERR_FS_EISDIR', 'Path is a directory', {
+    code: 'EISDIR',
+    message,
+    path,
+    syscall,
+    errno,
+  });
 }
 
 /** What a SystemError of Node is about. */

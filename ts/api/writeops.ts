@@ -40,8 +40,8 @@ export function planWrite(buffer: unknown, ...rest: unknown[]): WritePlan {
   if (typeof buffer === 'string') return planText(buffer, rest[0], rest[1]);
   const view = buffer as ArrayBufferView;
   let [offset, length, position] = rest;
-  if (offset !== null && typeof offset === 'object')
-    ({ offset, length, position } = offset as WriteOptions);
+  // A null in the place of an offset is an empty object of options, which has no position.
+  if (typeof offset === 'object') ({ offset, length, position } = (offset ?? {}) as WriteOptions);
   const from = offset === null || offset === undefined ? 0 : checkInteger(offset, 'offset', 0);
   const len = typeof length === 'number' ? length : view.byteLength - from;
   checkWriteRange(from, len, view.byteLength);
