@@ -2,6 +2,7 @@
 // of the disk: kept for each inode apart from what was looked up, and never evicted. Counts of promises are in
 // clusters; with bigalloc a block in a cluster that the file has, or was promised, costs nothing.
 
+import * as F from '../../assembly/format/ext4.ts';
 import { blockIn } from './extentremove.ts';
 import { sumFree } from './groupwrite.ts';
 import type { Inode } from './inode.ts';
@@ -16,6 +17,11 @@ export class Runs {
 
   get empty(): boolean {
     return this.#at.length === 0;
+  }
+
+  /** Runs, and the block behind the last. */
+  get shape(): { runs: number; end: number } {
+    return { runs: this.#at.length / 2, end: this.#at.at(-1) ?? 0 };
   }
 
   /** Index of the first run that ends behind `lblk`. */
@@ -88,6 +94,8 @@ export class Delayed {
   readonly runs = new Runs();
   /** Clusters promised. */
   clusters = 0;
+  /** Pointer blocks promised beside them, to a file with a block map. */
+  nodes = 0;
   /** With bigalloc: which ones. */
   readonly promised = new Set<number>();
 }
@@ -106,13 +114,39 @@ export function reserveBlocks(inode: Inode, lblk: number, count: number): number
   inode.delayed ??= new Delayed();
   const got = vol.sb.clusterBlocks === 1 ? plain(inode, count) : clustered(inode, lblk, count);
   if (got > 0) inode.delayed.runs.add(lblk, lblk + got);
+  promiseNodes(inode);
   return got;
 }
 
 function plain(inode: Inode, count: number): number {
-  const got = Math.max(0, Math.min(count, spaceForData(inode.vol)));
+  const more = inode.has(F.EXT4_EXTENTS_FL)
+    ? 0
+    : nodesFor(inode, { blocks: count, runs: 1, end: 0 });
+  const got = Math.max(0, Math.min(count, spaceForData(inode.vol) - more));
   promise(inode, got);
   return got;
+}
+
+/** Pointer blocks that so many delayed blocks, in so many runs, take at most; no more than a map up to `end` has. */
+function nodesFor(
+  { vol }: Inode,
+  { blocks, runs, end }: { blocks: number; runs: number; end: number },
+): number {
+  const per = vol.sb.blockSize / 4;
+  const scattered = 5 * runs + Math.ceil(blocks / per) + Math.ceil(blocks / per ** 2);
+  if (end === 0) return scattered;
+  if (end <= F.EXT4_NDIR_BLOCKS) return 0;
+  return Math.min(scattered, Math.ceil(end / per) + Math.ceil(end / per ** 2) + 4);
+}
+
+/** What delayed blocks need in pointer blocks is kept free, so that writeback never finds no room. */
+function promiseNodes(inode: Inode): void {
+  const { delayed, vol } = inode;
+  if (delayed === null || inode.has(F.EXT4_EXTENTS_FL)) return;
+  const { runs } = delayed;
+  const nodes = runs.empty ? 0 : nodesFor(inode, { blocks: runs.count, ...runs.shape });
+  vol.reservedNodes += nodes - delayed.nodes;
+  delayed.nodes = nodes;
 }
 
 function promise(inode: Inode, clusters: number): void {
@@ -153,6 +187,7 @@ export function releaseDelayed(
   if (inode.vol.sb.clusterBlocks === 1) for (const run of gone) clusters += run.to - run.from;
   else for (const run of gone) clusters += dropPromises(inode, run.from, run.to);
   promise(inode, -clusters);
+  promiseNodes(inode);
   if (delayed.runs.empty) inode.delayed = null;
   return gone;
 }
@@ -193,6 +228,7 @@ function unclaim(inode: Inode, { delayed, clusters, promised, gone }: Claim): vo
   for (const cluster of promised) delayed.promised.add(cluster);
   for (const run of gone) delayed.runs.add(run.from, run.to);
   inode.delayed = delayed;
+  promiseNodes(inode);
 }
 
 /** Forgets what the cache has of blocks [from, to) of a file, dirty or not, and gives back what was promised for them.

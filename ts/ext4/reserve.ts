@@ -14,5 +14,5 @@ export function keptClusters({ sb }: Ext4Volume): number {
 
 /** Clusters that new data, directories and xattrs may take. The counts must be summed. */
 export function spaceForData(vol: Ext4Volume): number {
-  return vol.free!.clusters - vol.reserved - keptClusters(vol);
+  return vol.free!.clusters - vol.reserved - vol.reservedNodes - keptClusters(vol);
 }

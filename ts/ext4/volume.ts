@@ -76,6 +76,8 @@ export class Ext4Volume {
   dataWritten = false;
   /** Clusters promised to delayed blocks. */
   reserved = 0;
+  /** Pointer blocks promised beside them, to files with block maps. */
+  reservedNodes = 0;
   readonly dirtyGroups = new Map<number, DirtyGroup>();
   /** What fast commits lay over the tree, when they are shown and not written. */
   fast: FastOverlay | null = null;

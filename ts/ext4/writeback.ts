@@ -247,7 +247,10 @@ function* writeBatch(inode: Inode, batch: Ioend[], errors: Ext4Error[]): Flow<vo
   for (const io of batch) {
     const parts = yield* step(submitStep, inode, io);
     const error = yield* attemptWrite(vol.device, parts, io.pblk * vol.sb.blockSize);
-    if (error !== undefined) io.error = error;
+    if (error !== undefined) {
+      io.error = error;
+      yield* step(holdSize, inode, io);
+    }
   }
   for (let next = 0; next < batch.length; ) {
     const r = yield* attempt(completeStep, inode, batch, next);
@@ -256,6 +259,17 @@ function* writeBatch(inode: Inode, batch: Ioend[], errors: Ext4Error[]): Flow<vo
   }
   for (const { error } of batch) if (error !== undefined) errors.push(error);
   yield* step(finishBatch, inode, batch);
+}
+
+/** Data of the block where the size on disk lies could not be written: what is behind that size on the disk may be
+ *  anything, so the size stays until it can. */
+function holdSize(inode: Inode, io: Ioend): void {
+  const { blockSize } = inode.vol.sb;
+  const tail = Math.floor(inode.diskSize / blockSize);
+  const partial = inode.diskSize % blockSize !== 0 && io.type === IOMAP_MAPPED;
+  if (!partial || inode.growPending || tail < io.lblk || tail >= io.lblk + io.count) return;
+  inode.growPending = true;
+  inode.vol.trace.emit('disksize.pending', { ino: inode.ino, pending: true });
 }
 
 function submitStep(inode: Inode, io: Ioend): Uint8Array[] {
