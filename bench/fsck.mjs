@@ -1,5 +1,5 @@
-// Checking a file system: `fsck` of 1 GiB with 100,000 files in 100 directories must not take more than three times what
-// e2fsck -fn takes, its process start taken off. Both read what the host has in memory. `--quick`: fewer rounds.
+// Checking a file system: `fsck` of 1 GiB with 100,000 files in 100 directories must not take more than three times
+// what e2fsck -fn takes, its process start taken off. Both read what the host has in memory. `--quick`: fewer rounds.
 
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';

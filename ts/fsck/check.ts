@@ -8,6 +8,7 @@ import { hasBit } from '../ext4/features.ts';
 import type { Super } from '../ext4/super.ts';
 import { type Flow, flushDevice } from '../flow.ts';
 import { resolveShared } from './clone.ts';
+import { PREEN } from './codes.ts';
 import { adoptCopies, checkGroups, checkTable, readGroups, writeGroups } from './groups.ts';
 import { checkJournal } from './journal.ts';
 import { rebuildDirectories } from './makedir.ts';
@@ -83,12 +84,20 @@ export function* fsckFlow(device: BlockDevice, o: FsckOptions = {}): Flow<FsckRe
     opened = again;
   }
   if (vol !== null && vol.fatal !== '') return { ...refused(vol.fatal), problems: report.problems };
+  sayQuota(vol, report);
   if (report.found === 0 && mended > 0 && vol !== null) yield* markClean(vol);
   const { sb } = opened;
   return {
     ...counts(sb, sb.inodes - sb.freeInodes, vol?.dirs.length ?? 0),
     ...verdict(report, mended),
   };
+}
+
+/** Quota files count what a repair may have changed, and are not counted again here. */
+function sayQuota(vol: Volume | null, report: Report): void {
+  if (vol === null || !vol.roCompat(F.RO_COMPAT_QUOTA)) return;
+  if (!report.problems.some(({ code, fixed }) => fixed && !PREEN.has(code))) return;
+  report.complain('quota-usage', {}, 'the usage in the quota files was not counted again');
 }
 
 const REFUSED = new Set(['EINVAL', 'EUCLEAN', 'EBADMSG', 'EOPNOTSUPP']);
@@ -177,6 +186,7 @@ function* passes(vol: Volume): Flow<boolean> {
   if (report.mode === 'all') yield* adoptCopies(vol);
   checkGroups(vol);
   yield* checkTable(vol);
+  if (vol.restart) return false;
   if (vol.fatal !== '') return false;
   const journal = yield* checkJournal(vol);
   if (journal !== 'go') return journal === 'again';

@@ -1,5 +1,5 @@
-// Pass 1B: blocks that more than one claim. Every inode is walked again; whoever comes first keeps the block, each other
-// gets a copy of its own, with a map written anew around it. Nobody reads other bytes afterwards than before.
+// Pass 1B: blocks that more than one claim. Every inode is walked again; whoever comes first keeps the block, each
+// other gets a copy of its own, with a map written anew around it. Nobody reads other bytes afterwards than before.
 
 import * as F from '../../assembly/format/ext4.ts';
 import { type Flow, flushDevice } from '../flow.ts';
@@ -85,7 +85,7 @@ function countShared(vol: Volume, { runs, nodes, acl }: Walked): number {
 /** Gives an inode copies of what others came first to. */
 function* separate(vol: Volume, ino: number, walked: Walked, owned: Bits): Flow<void> {
   const runs: MapRun[] = [];
-  let changed = false;
+  let changed = vol.misaligned.has(ino);
   const places = new Map<number, number>();
   for (const piece of pieces(vol, walked.runs)) {
     const moved = yield* ownPiece(vol, ino, piece, owned, places);

@@ -188,7 +188,7 @@ export class EntryCheck {
     const group = vol.inodeGroup(ino);
     const inside = (ino - 1) % vol.sb.inodesPerGroup;
     if (vol.groupSums && inside >= vol.usedInodes(group)) {
-      const text = `entry ${leaf.text(off)} names inode ${ino} in the unused part of group ${group}`;
+      const text = `entry ${leaf.text(off)} names inode ${ino}, unused in group ${group}`;
       if (this.#report('unused-area', text)) openGroup(vol, group, inside);
       return true;
     }

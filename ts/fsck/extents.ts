@@ -194,7 +194,7 @@ export class ExtentWalk {
     const summed = !sums.on || !this.#judge || this.#isSummed(ptr);
     let first = disk.dv.getUint32(ptr + F.EH_SIZE, true);
     if (first !== entry.lblk) {
-      const text = `inode ${ino}: the index says ${entry.lblk}, extent block ${entry.pblk} ${first}`;
+      const text = `inode ${ino}: extent block ${entry.pblk} begins at ${first}, not ${entry.lblk}`;
       if (!this.#report('extent-index-start', where, text)) first = entry.lblk;
     }
     this.#sink.node(entry.pblk);

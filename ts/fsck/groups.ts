@@ -110,7 +110,7 @@ export function sealGroup(vol: Volume, group: number): void {
   vol.descView.setUint16(at, groupSum(vol, group), true);
 }
 
-/** Checks every descriptor and marks what is fixed: tables first, so that a bitmap on one of them is the one to move. */
+/** Checks every descriptor and marks what is fixed: tables first, so that a bitmap on one of them has to move. */
 export function checkGroups(vol: Volume): void {
   const { sb } = vol;
   markSupers(vol);
@@ -157,10 +157,39 @@ function isPlausible(vol: Volume, group: number): boolean {
 /** The root directory where group 0 says: a table that is not one must not be mended into one. */
 export function* checkTable(vol: Volume): Flow<void> {
   if (vol.report.mode === 'check' || vol.fatal !== '') return;
+  yield* checkFirstIno(vol);
   const record = yield* vol.inode(F.EXT4_ROOT_INO);
-  if (record === null || !vol.doubtful) return;
-  if (record.type === F.S_IFDIR && record.links > 0 && record.isSummed()) return;
+  if (record === null) return;
+  const sound = record.type === F.S_IFDIR && record.links > 0;
+  if (vol.doubtful ? sound && record.isSummed() : sound || (yield* othersSound(vol))) return;
   vol.fatal = 'the descriptor of group 0 is damaged, and its inode table is not where it says';
+}
+
+/** Whether the other inodes that have fixed numbers are what they should be: then only the root is lost. */
+function* othersSound(vol: Volume): Flow<boolean> {
+  const inos: number[] = [];
+  if (vol.compat(F.COMPAT_HAS_JOURNAL) && vol.sb.journalIno === F.EXT4_JOURNAL_INO)
+    inos.push(F.EXT4_JOURNAL_INO);
+  if (vol.compat(F.COMPAT_RESIZE_INODE)) inos.push(F.EXT4_RESIZE_INO);
+  for (const ino of inos) {
+    const record = yield* vol.inode(ino);
+    if (record === null || record.type !== F.S_IFREG || record.links === 0) return false;
+    // A journal has 1,024 blocks at least; the resize inode is larger still.
+    if (record.size < 1024 * vol.sb.blockSize) return false;
+  }
+  return true;
+}
+
+/** Inodes in use below the first that users get: that number is wrong, not they. */
+function* checkFirstIno(vol: Volume): Flow<void> {
+  const usual = F.EXT4_GOOD_OLD_FIRST_INO;
+  if (vol.sb.firstIno === usual || vol.sb.u32(F.S_REV_LEVEL) === 0) return;
+  const record = yield* vol.inode(usual);
+  if (record === null || record.links === 0) return;
+  const text = `superblock: the first inode of users is ${vol.sb.firstIno}, and ${usual} is in use`;
+  if (!vol.report.report('super-first-ino', {}, text)) return;
+  vol.putSuper32(F.S_FIRST_INO, usual);
+  vol.restart = true;
 }
 
 function checkGroup(vol: Volume, group: number): void {

@@ -87,7 +87,8 @@ function* addEntry(
   const plain = !record.has(F.EXT4_INDEX_FL) && !record.has(F.EXT4_INLINE_DATA_FL);
   if (plain) {
     const seed = vol.sums.on ? record.seed : 0;
-    for (const { pblk } of yield* dirBlocksOf(vol, dir)) {
+    // From the end: that is where there is room.
+    for (const { pblk } of (yield* dirBlocksOf(vol, dir)).reverse()) {
       const ptr = yield* vol.disk.get(pblk);
       if (!insert(vol, ptr, entry)) continue;
       sealLeaf(vol, ptr, seed);
@@ -95,7 +96,7 @@ function* addEntry(
       return true;
     }
   }
-  return yield* rebuildDir(vol, dir, [entry]);
+  return yield* rebuildDir(vol, dir, [entry], true);
 }
 
 /** True when the block had room. */

@@ -33,8 +33,13 @@ export function* rebuildDirectories(vol: Volume): Flow<void> {
   vol.restart = true;
 }
 
-/** Writes a directory anew, with some entries more. False when there is no room. */
-export function* rebuildDir(vol: Volume, ino: number, more: Entry[]): Flow<boolean> {
+/** Writes a directory anew, with some entries more; a growing one at twice its size. False when there is no room. */
+export function* rebuildDir(
+  vol: Volume,
+  ino: number,
+  more: Entry[],
+  growing = false,
+): Flow<boolean> {
   const record = yield* vol.inode(ino);
   if (record === null) return false;
   const seed = record.seed;
@@ -50,7 +55,13 @@ export function* rebuildDir(vol: Volume, ino: number, more: Entry[]): Flow<boole
     ino,
     parent > 0 && parent <= vol.sb.inodes ? parent : F.EXT4_ROOT_INO,
   );
+  if (growing) blocks.push(...blocks.map(() => emptyBlock(vol)));
   return yield* install(vol, ino, seed, blocks);
+}
+
+function emptyBlock(vol: Volume): Uint8Array {
+  const room = vol.sb.blockSize - (vol.sums.on ? F.DE_TAIL_SIZE : 0);
+  return encode([{ ino: 0, type: 0, name: NO_BYTES, extra: NO_BYTES }], room, vol.sb.blockSize);
 }
 
 /** All entries but "." and "..". What breaks a rule ends its block. */

@@ -71,6 +71,7 @@ function* checkOrphanFile(vol: Volume): Flow<void> {
   }
   const { seed } = file;
   const present = vol.roCompat(F.RO_COMPAT_ORPHAN_PRESENT);
+  let held = false;
   for (const { pblk } of yield* dirBlocksOf(vol, ino)) {
     const ptr = yield* disk.get(pblk);
     const tail = ptr + sb.blockSize - F.OB_TAIL_SIZE;
@@ -78,6 +79,7 @@ function* checkOrphanFile(vol: Volume): Flow<void> {
     const sum = blockSum(vol, ptr, pblk, seed);
     const summed = !vol.sums.on || sum === disk.dv.getUint32(tail + F.OB_CHECKSUM, true);
     const inos = numbers(vol, ptr, tail);
+    if (inos.length > 0) held = true;
     const wrong = !magic ? 'has no magic number' : !summed ? 'has a wrong checksum' : '';
     const stale = inos.length > 0 && !present ? 'holds orphans and should not' : '';
     if (wrong === '' && inos.length > 0 && present && report.mode !== 'check') {
@@ -89,7 +91,9 @@ function* checkOrphanFile(vol: Volume): Flow<void> {
     const text = `block ${pblk} of the orphan file ${wrong || stale || 'holds orphans'}`;
     if (report.report('orphan-file', { ino, block: pblk }, text)) yield* empty(vol, pblk, seed);
   }
-  if (present && report.mode !== 'check')
+  if (!present || (report.mode === 'check' && held)) return;
+  const text = 'orphan_present is set, and the orphan file is empty';
+  if (held || report.report('orphan-present', {}, text))
     vol.putSuper32(F.S_FEATURE_RO_COMPAT, (sb.roCompat & ~F.RO_COMPAT_ORPHAN_PRESENT) >>> 0);
 }
 

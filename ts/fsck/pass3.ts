@@ -1,5 +1,5 @@
-// Pass 3: every directory hangs on the root through entries, and its ".." says by which directory. What hangs in the air
-// or in a circle goes to lost+found.
+// Pass 3: every directory hangs on the root through entries, and its ".." says by which directory. What hangs in the
+// air or in a circle goes to lost+found.
 
 import * as F from '../../assembly/format/ext4.ts';
 import type { Flow } from '../flow.ts';

@@ -94,7 +94,7 @@ function* checkBlockBitmap(vol: Volume, group: number, want: Uint8Array): Flow<n
   const uninit = isUninit(vol, group, F.EXT4_BG_BLOCK_UNINIT);
   if (uninit) {
     if (hasData(vol, group, first, clusters)) {
-      const text = `group ${group}: its block bitmap is marked uninitialised, and blocks are in use`;
+      const text = `group ${group}: blocks are in use, the bitmap is marked uninitialised`;
       if (report.report('block-bitmap', { group }, text)) {
         vol.setGroupFlags(group, vol.groupFlags(group) & ~F.EXT4_BG_BLOCK_UNINIT);
         yield* writeBitmap(vol, group, vol.blockBitmap(group), want, true);

@@ -18,6 +18,10 @@ export function* walkMap(vol: Volume, claims: Claims, record: Record): Flow<void
   if (record.has(F.EXT4_EXTENTS_FL)) {
     yield* new ExtentWalk(vol, record, claims, claims.isDir).run();
   } else yield* new BlockMapWalk(vol, record, claims).run();
+  if (record.has(F.EXT4_EXTENTS_FL) || vol.sb.clusterBlocks === 1 || claims.blocks === 0) return;
+  const { ino } = record;
+  const text = `inode ${ino} has a block map on a file system with clusters`;
+  if (vol.report.report('block-map-cluster', { ino }, text)) vol.misaligned.add(ino);
 }
 
 function checkMapFlags(vol: Volume, record: Record): void {
@@ -36,9 +40,6 @@ function checkMapFlags(vol: Volume, record: Record): void {
     const text = `inode ${ino} has extents without the flag for them`;
     if (report.report('flag-extents-missing', { ino }, text))
       record.put32(F.I_FLAGS, (record.flags | F.EXT4_EXTENTS_FL) >>> 0);
-  } else if (!has && vol.sb.clusterBlocks > 1) {
-    const text = `inode ${ino} has a block map on a file system with clusters`;
-    report.report('block-map-cluster', { ino }, text);
   }
 }
 
@@ -74,9 +75,26 @@ function checkInline(vol: Volume, record: Record, facts: XattrFacts): boolean {
   }
   if (facts.inlineBytes < 0) {
     const text = `inode ${ino} is marked inline and has no system.data`;
-    if (report.report('inline-missing', { ino }, text)) record.clearFlag(F.EXT4_INLINE_DATA_FL);
+    if (report.report('inline-missing', { ino }, text)) emptyInline(vol, record);
   }
   return true;
+}
+
+/** Inline data without their attribute: a directory is written anew, anything else is empty. */
+function emptyInline(vol: Volume, record: Record): void {
+  if (record.type === F.S_IFDIR) {
+    vol.rebuild.add(record.ino);
+    return;
+  }
+  const { kernels, dv } = vol.disk;
+  const root = record.ptr + F.I_BLOCK;
+  kernels.exports.zero(root, F.I_BLOCK_SIZE);
+  record.clearFlag(F.EXT4_INLINE_DATA_FL);
+  record.setSize(0);
+  if (!vol.incompat(F.INCOMPAT_EXTENTS)) return;
+  dv.setUint16(root + F.EH_MAGIC, F.EXT4_EXT_MAGIC, true);
+  dv.setUint16(root + F.EH_MAX, (F.I_BLOCK_SIZE - F.EH_SIZE) / F.EXT4_EXT_ENTRY_SIZE, true);
+  record.put32(F.I_FLAGS, (record.flags | F.EXT4_EXTENTS_FL) >>> 0);
 }
 
 function fixSize(vol: Volume, record: Record, want: number): void {
