@@ -143,8 +143,8 @@ export function differences(before: Map<string, string>, after: Map<string, stri
   return [...before.keys()].filter((key) => after.get(key) !== before.get(key));
 }
 
-/** Does something whose first handle cannot stop: that fails with all its changes made, and nothing is left of them. What
- *  needs no handle changes nothing anyway. */
+/** Does something whose first handle cannot stop: that fails with all its changes made, and nothing is left of
+ *  them. What needs no handle changes nothing anyway. */
 export function failAtStop(m: Mounted, run: () => unknown): void {
   const journal = m.fs.vol.journal!;
   const before = everything(m);

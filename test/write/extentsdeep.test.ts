@@ -1,6 +1,7 @@
-// Goal: deep trees changed in the middle stay sound at every step, also when the machine stops there; without space or with
-// an odd tree, changes are refused whole or done whole; clusters shared with delayed blocks are counted right.
-// Method: files of many extents that cannot merge; after steps a copy of the device is recovered and checked.
+// Goal: deep trees changed in the middle stay sound at every step, also when the machine stops there; without space
+// or with an odd tree, changes are refused whole or done whole; clusters shared with delayed blocks are counted
+// right. Method: files of many extents that cannot merge; after steps a copy of the device is recovered and
+// checked.
 
 import { expect, test } from 'vitest';
 import * as F from '../../assembly/format/ext4.ts';

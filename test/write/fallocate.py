@@ -1,7 +1,8 @@
 """The kernel's side of fallocate tests: applies operations to /f of an image through a loop mount.
 Usage: fallocate.py IMAGE OPTIONS < operations.json
-           prints {"results": [[errno name or 0, size, sha1 of the contents], ...], "blocks": st_blocks}
-Operations: [write, pos, len, byte] [fallocate, flags, pos, len] [trunc, size] [fsync] [remount] [chattr, flag]"""
+           prints {"results": [[errno name or 0, size, sha1], ...], "blocks": st_blocks}
+Operations: [write, pos, len, byte] [fallocate, flags, pos, len] [trunc, size]
+            [fsync] [remount] [chattr, flag]"""
 import ctypes, errno, hashlib, json, os, subprocess, sys, tempfile
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { MAP_HOLE, MAP_UNWRITTEN } from '../../assembly/abi.ts';
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { Ext4Error } from '../../ts/errno.ts';
@@ -13,7 +14,7 @@ import { type Flow, step } from '../../ts/flow.ts';
 import { type FileSystem, mountVfsSync } from '../../ts/vfs/filesystem.ts';
 import type { MountOptions } from '../../ts/vfs/options.ts';
 import { bytes } from './driver.ts';
-import { contents, scratch, tool } from './images.ts';
+import { contents, makeImage, scratch, tool } from './images.ts';
 
 export type FileOp =
   | ['write', pos: number, len: number, byte: number]
@@ -214,4 +215,58 @@ export function mapIn(image: Uint8Array): Run[] {
   const map = subject.run(step(() => mapOf(subject)));
   subject.close();
   return map;
+}
+
+/** The data paths, and options that lead to them. */
+export const PATHS: [name: string, o: MountOptions][] = [
+  ['iomap', { dax: 'never' }],
+  ['iomap, everything missing first', { dax: 'never', forceMiss: true }],
+  ['iomap, nodelalloc', { dax: 'never', delalloc: false }],
+  ['bufferhead', { dax: 'never', bufferedIomap: false }],
+  ['journalled', { dax: 'never', data: 'journal' }],
+  ['dax', { dax: 'always' }],
+];
+
+/** A new file on a new file system; its path is the one that the options name. */
+export function start(o: MountOptions, args = '-t ext4 -b 4096', size = 16): Subject {
+  return new Subject(makeImage({ args, size }), o);
+}
+
+/** Expects the file to be these runs of bytes, from its start to its end. */
+export function expectBytes(s: Subject, runs: [byte: number, len: number][]): void {
+  const want = new Uint8Array(runs.reduce((sum, [, len]) => sum + len, 0));
+  let at = 0;
+  for (const [byte, len] of runs) {
+    want.fill(byte, at, at + len);
+    at += len;
+  }
+  const have = s.read();
+  expect(have.length).toBe(want.length);
+  if (Buffer.compare(have, want) === 0) return;
+  expect(have.findIndex((byte, i) => byte !== want[i])).toBe(-1);
+}
+
+/** Contents, map and st_blocks as told, now and on the next mount; e2fsck is content. */
+export function check(
+  s: Subject,
+  what: { bytes: [number, number][]; map?: Run[]; blocks?: number },
+): void {
+  expectBytes(s, what.bytes);
+  if (what.map) expect(s.map()).toEqual(what.map);
+  if (what.blocks !== undefined) expect(s.blocks).toBe(what.blocks);
+  s.act(['remount']);
+  expectBytes(s, what.bytes);
+  expect(s.finish()).toBe('');
+}
+
+/** Does them; none may fail. */
+export function all(s: Subject, ops: FileOp[]): void {
+  for (const op of ops) expect([op, s.act(op)]).toEqual([op, 0]);
+}
+
+/** What a power cut now would leave: the bytes of the device. */
+export function copyOf(s: Subject): Uint8Array {
+  const bytes = new Uint8Array(s.device.size);
+  s.device.readSync(bytes, 0);
+  return bytes;
 }

@@ -1,6 +1,7 @@
-// Goal: sequences of writes, truncates and fallocate calls come out as the kernel's do: the same errno, size and contents
-// after each, the same runs of blocks and st_blocks in the end; the kernel reads our image, we read the kernel's.
-// Method: random sequences from a printed seed on one file, done by the kernel through a loop mount, and by us.
+// Goal: sequences of writes, truncates and fallocate calls come out as the kernel's do: the same errno, size and
+// contents after each, the same runs of blocks and st_blocks in the end; the kernel reads our image, we read the
+// kernel's. Method: random sequences from a printed seed on one file, done by the kernel through a loop mount, and
+// by us.
 
 import { expect, test } from 'vitest';
 import type { MountOptions } from '../../ts/vfs/options.ts';

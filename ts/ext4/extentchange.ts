@@ -35,9 +35,9 @@ interface Change {
   right: Extent;
 }
 
-/** Makes mapped blocks from `lblk` on written or unwritten; returns how many, 1 to `count`, are so now: the caller goes
- *  on from there in a further step. Needs a handle with CONVERT_CREDITS. ENOSPC when a node has to be split; EUCLEAN for
- *  a hole. */
+/** Makes mapped blocks from `lblk` on written or unwritten; returns how many, 1 to `count`, are so now: the caller
+ *  goes on from there in a further step. Needs a handle with CONVERT_CREDITS. ENOSPC when a node has to be split;
+ *  EUCLEAN for a hole. */
 export function convertBlocks(inode: Inode, lblk: number, count: number, written: boolean): number {
   const first = findPath(inode, lblk).at(-1) as Level;
   let done = 0;

@@ -82,8 +82,8 @@ function hasBefore(inode: Inode, path: Level[], from: number): boolean {
   return key > from && path.slice(0, -1).some(({ at }) => at > 0);
 }
 
-/** Goes through the leaf's extents from the end of the range back: what goes is added to the budget. Null when an extent
- *  has to be split first: blocks on both sides of what goes stay. */
+/** Goes through the leaf's extents from the end of the range back: what goes is added to the budget. Null when an
+ *  extent has to be split first: blocks on both sides of what goes stay. */
 function planLeaf(inode: Inode, leaf: Level, range: Range, budget: Budget): Cut | null {
   const node = nodePtr(inode, leaf);
   const cut: Cut = { first: leaf.at + 1, end: leaf.at + 1, short: null, rest: null, done: true };
@@ -118,8 +118,8 @@ function checkExtent(inode: Inode, e: Extent): void {
   throw corrupt('extent', reason, { ino: inode.ino, field: 'ee_start' });
 }
 
-/** Adds the clusters of a piece of an extent, except those in which other blocks stay for now: the ones before the piece,
- *  which go after it if at all, and those behind `end`, the end of all that goes. */
+/** Adds the clusters of a piece of an extent, except those in which other blocks stay for now: the ones before the
+ *  piece, which go after it if at all, and those behind `end`, the end of all that goes. */
 function freePiece(inode: Inode, e: Extent, piece: Range, end: number, budget: Budget): void {
   const { clusterBlocks, blocks } = inode.vol.sb;
   let from = piece.from - (piece.from % clusterBlocks);

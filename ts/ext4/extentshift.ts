@@ -1,5 +1,6 @@
-// Extents move within a file, for ranges that are taken out or put in: to the left from the front, to the right from the
-// end, one leaf a step, so that each step leaves a sound tree. Where it stands is a logical block, the cursor.
+// Extents move within a file, for ranges that are taken out or put in: to the left from the front, to the right
+// from the end, one leaf a step, so that each step leaves a sound tree. Where it stands is a logical block, the
+// cursor.
 
 import * as F from '../../assembly/format/ext4.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
@@ -48,8 +49,9 @@ export function startShift({ from, delta }: Shift): number {
   return delta < 0 ? from : MAX_LBLK;
 }
 
-/** One step with a handle of its own: moves some extents; returns the cursor to go on with, or -1 when all are moved. An
- *  extent over `from` is split first when it goes to the right. ENOSPC then; EFBIG past the last block; EUCLEAN. */
+/** One step with a handle of its own: moves some extents; returns the cursor to go on with, or -1 when all are
+ *  moved. An extent over `from` is split first when it goes to the right. ENOSPC then; EFBIG past the last block;
+ *  EUCLEAN. */
 export function shiftStep(inode: Inode, shift: Shift, cursor: number): number {
   if (shift.delta < 0) return shiftLeft(inode, shift.delta, cursor);
   if (cursor !== MAX_LBLK || !crosses(inode, shift.from)) return shiftRight(inode, shift, cursor);

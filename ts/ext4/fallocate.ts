@@ -1,6 +1,7 @@
-// The fallocate family: space ahead of data, ranges zeroed, punched, taken out, put in. Each is a flow of steps that leave
-// a sound tree: what some of them did stays when a later one fails, and the size says so. What is cached of a range goes
-// before its blocks do, and once more when they are gone, for readers in between. The caller has the inode's turn.
+// The fallocate family: space ahead of data, ranges zeroed, punched, taken out, put in. Each is a flow of steps
+// that leave a sound tree: what some of them did stays when a later one fails, and the size says so. What is cached
+// of a range goes before its blocks do, and once more when they are gone, for readers in between. The caller has
+// the inode's turn.
 
 import { MAP_HOLE, MAP_WRITTEN } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
@@ -41,9 +42,9 @@ interface Span {
   keepSize: boolean;
 }
 
-/** Changes where a regular file has blocks: fallocate(2) with one mode. `keepSize` belongs to punch, may be with alloc and
- *  zero, and never is with the others. EINVAL, EFBIG, ENOSPC, ENODEV, EISDIR; EPERM on an immutable or append-only file;
- *  EOPNOTSUPP where the file's map cannot. */
+/** Changes where a regular file has blocks: fallocate(2) with one mode. `keepSize` belongs to punch, may be with
+ *  alloc and zero, and never is with the others. EINVAL, EFBIG, ENOSPC, ENODEV, EISDIR; EPERM on an immutable or
+ *  append-only file; EOPNOTSUPP where the file's map cannot. */
 export function* fallocateRange(
   vol: Ext4Volume,
   ino: number,
@@ -254,7 +255,8 @@ function* collapse(span: Span): Flow<void> {
   yield* step(dropData, inode, first, MAX_LBLK);
 }
 
-/** Puts a hole in: what is behind its place moves on. The size grows first, so that nothing lies behind it on the way. */
+/** Puts a hole in: what is behind its place moves on. The size grows first, so that nothing lies behind it on the
+ *  way. */
 function* insert(span: Span): Flow<void> {
   const { inode, pos, end } = span;
   const { first, last } = wholeBlocks(span);

@@ -28,7 +28,8 @@ export function appendIndirect(inode: Inode, lblk: number): number {
   return allocPointers(inode, lblk, 1, {}).pblk;
 }
 
-/** As appendIndirect(), of 1 to `want` blocks in a row, as far as one table of pointers and one run of free blocks go. */
+/** As appendIndirect(), of 1 to `want` blocks in a row, as far as one table of pointers and one run of free blocks
+ *  go. */
 export function allocPointers(inode: Inode, lblk: number, want: number, o: AllocOptions): Run {
   const slot = slotOf(inode, lblk);
   const room = holeAt(inode, slot, lblk, want);

@@ -25,15 +25,15 @@ const MAX_BLOCKS = 2 ** 32;
 /** Of each further appendBlock() to the same inode in the same step: the nodes have room then. */
 export const MAP_MORE_CREDITS = 3;
 
-/** Allocates one metadata block, near its neighbours, and maps it at `lblk`, until now a hole; it is counted. Returns it;
- *  journal.create() is the caller's. Needs a handle. ENOSPC; EFBIG; EUCLEAN. */
+/** Allocates one metadata block, near its neighbours, and maps it at `lblk`, until now a hole; it is counted.
+ *  Returns it; journal.create() is the caller's. Needs a handle. ENOSPC; EFBIG; EUCLEAN. */
 export function appendBlock(inode: Inode, lblk: number): number {
   return allocRun(inode, lblk, 1, false).pblk;
 }
 
 /** Allocates 1 to `want` blocks in a row, near their neighbours, and maps them at `lblk`; they are counted. All of
- *  [lblk, lblk + want) must be a hole. With bigalloc, blocks in a cluster that the file has are mapped without a new one.
- *  A block map holds written blocks only. Needs a handle with MAP_CREDITS. ENOSPC; EFBIG; EUCLEAN. */
+ *  [lblk, lblk + want) must be a hole. With bigalloc, blocks in a cluster that the file has are mapped without a
+ *  new one. A block map holds written blocks only. Needs a handle with MAP_CREDITS. ENOSPC; EFBIG; EUCLEAN. */
 export function allocRun(
   inode: Inode,
   lblk: number,
@@ -82,8 +82,9 @@ function ownedCluster(inode: Inode, lblk: number): number {
   return mapped;
 }
 
-/** Maps [lblk, lblk + count), until now a hole, to blocks from `pblk` on, which were allocated and counted before. A block
- *  map holds written blocks only. Needs a handle with RUN_CREDITS, `count` at most MAX_RUN. ENOSPC; EFBIG; EUCLEAN. */
+/** Maps [lblk, lblk + count), until now a hole, to blocks from `pblk` on, which were allocated and counted before.
+ *  A block map holds written blocks only. Needs a handle with RUN_CREDITS, `count` at most MAX_RUN. ENOSPC; EFBIG;
+ *  EUCLEAN. */
 export function insertRun(
   inode: Inode,
   lblk: number,
@@ -96,8 +97,8 @@ export function insertRun(
   insertPointers(inode, lblk, pblk, count);
 }
 
-/** One step with a handle of its own: frees the blocks at and behind `from`, last ones first, as many as one handle may,
- *  and the nodes that become empty. True while more may be left. EUCLEAN, EBADMSG. */
+/** One step with a handle of its own: frees the blocks at and behind `from`, last ones first, as many as one handle
+ *  may, and the nodes that become empty. True while more may be left. EUCLEAN, EBADMSG. */
 export function removeBlocksStep(inode: Inode, from: number): boolean {
   return punchBlocksStep(inode, from, MAX_BLOCKS);
 }
