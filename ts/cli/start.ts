@@ -68,6 +68,7 @@ class Tour {
   }
 
   async take(image: string | undefined): Promise<void> {
+    if (image === undefined) await this.#journey();
     const address = image === undefined ? await this.#embedded() : parseAddress(image);
     await import('../index.ts'); // loading is not mounting
     const began = performance.now();
@@ -85,6 +86,15 @@ class Tour {
     await img.unmount();
     await this.#speeds(address, largest);
     if (this.#call.has('keep')) await this.#line(`The files are in ${this.#work}`);
+  }
+
+  async #journey(): Promise<void> {
+    const { journey } = await import('./journey.ts');
+    await journey({
+      heading: (title, remark) => this.#heading(title, remark),
+      line: (text) => this.#line(text),
+      check: (good, text) => this.#check(good, text),
+    });
   }
 
   /** The embedded image as a file: what follows is the same for both. */

@@ -4,6 +4,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { badChecksum } from '../errno.ts';
+import { type Flow, step } from '../flow.ts';
 import { hasBit } from './features.ts';
 import { descriptorBlock, type Group, readGroup } from './group.ts';
 import type { Ext4Volume } from './volume.ts';
@@ -168,6 +169,28 @@ export function sumFree(vol: Ext4Volume): { clusters: number; inodes: number } {
   }
   vol.free = free;
   return free;
+}
+
+/** As sumFree(), a part of the groups a step: before anything is changed. */
+export function* countFree(vol: Ext4Volume): Flow<void> {
+  const sum = { clusters: 0, inodes: 0 };
+  for (let group = 0; group < vol.sb.groups; ) group = yield* step(addGroups, vol, group, sum);
+  vol.free ??= sum;
+}
+
+const STEP_GROUPS = 512;
+
+function addGroups(vol: Ext4Volume, from: number, sum: Free): number {
+  const to = Math.min(from + STEP_GROUPS, vol.sb.groups);
+  const add = { clusters: 0, inodes: 0 };
+  for (let group = from; group < to; group++) {
+    const { freeClusters, freeInodes } = readGroup(vol, group);
+    add.clusters += freeClusters;
+    add.inodes += freeInodes;
+  }
+  sum.clusters += add.clusters;
+  sum.inodes += add.inodes;
+  return to;
 }
 
 /** Adds to a total, undone with the step. */

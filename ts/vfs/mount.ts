@@ -8,6 +8,7 @@ import type { FileFolios } from '../cache/folio.ts';
 import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
 import { superChecksum } from '../ext4/checksum.ts';
 import { hasBit, unwritable } from '../ext4/features.ts';
+import { countFree } from '../ext4/groupwrite.ts';
 import { Inodes } from '../ext4/inode.ts';
 import { recoverOrphans } from '../ext4/inoderemove.ts';
 import { ext4Iomap } from '../ext4/iomap.ts';
@@ -106,11 +107,13 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
 }
 
 /** The mount writes from here on; what a crash left half removed is removed first. */
-function* beginWriting({ driver, vol }: Session, o: MountOptions): Steps<void> {
+function* beginWriting({ driver, vol, journal }: Session, o: MountOptions): Steps<void> {
   driver.background.journal = yield* run(driver, startWriting(vol));
   vol.journal!.barrier = o.barrier ?? true;
   if (o.commit !== undefined) vol.journal!.interval = (o.commit || 5) * 1000;
   driver.background.writeBackFlow = (ino) => writeBackAll(vol, ino);
+  // A crash leaves the superblock's totals behind the groups': they are summed, and written at the end.
+  if (journal.state === 'replayed') yield* run(driver, countFree(vol));
   yield* run(driver, recoverOrphans(vol));
 }
 
