@@ -1,5 +1,6 @@
 // Goal: libraries that take an `fs` work on a mount unmodified, as on the tree itself. Method: fdir, fast-glob,
-// tinyglobby and isomorphic-git run on a tree with node:fs and on its image with a mount, and give the same.
+// tinyglobby and isomorphic-git run on a tree with node:fs and on its image with a mount, and give the same; what
+// isomorphic-git wrote into an image (clone, commit, merge) is checked by git itself.
 
 import { execFileSync } from 'node:child_process';
 import nodefs from 'node:fs';
@@ -10,9 +11,10 @@ import { fdir } from 'fdir';
 import git from 'isomorphic-git';
 import { glob, globSync } from 'tinyglobby';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Ext4 } from '../../ts/index.ts';
+import { type FileDevice, openFile } from '../../ts/block/node.ts';
+import { type Ext4, mount, mountSync } from '../../ts/index.ts';
 import { need, which } from '../need.ts';
-import { type Fixture, KINDS, makeFixture } from './fixture.ts';
+import { asyncOnly, type Fixture, KINDS, makeFixture } from './fixture.ts';
 
 type Fs = typeof nodefs;
 
@@ -122,6 +124,11 @@ function makeRepository(dir: string): void {
   nodefs.writeFileSync(join(dir, 'ignored'), 'ignored\n');
 }
 
+const WRITABLE = [
+  { name: 'synchronous', open: async (d: FileDevice) => mountSync(d) },
+  { name: 'asynchronous', open: async (d: FileDevice) => mount(asyncOnly(d), { forceMiss: true }) },
+];
+
 const AUTHOR = {
   GIT_AUTHOR_NAME: 'A',
   GIT_AUTHOR_EMAIL: 'a@example.org',
@@ -131,7 +138,7 @@ const AUTHOR = {
   GIT_COMMITTER_DATE: '1600000000 +0000',
 };
 
-need.describe('isomorphic-git', [need.tool('mke2fs', 'git')], () => {
+need.describe('isomorphic-git', [need.tool('mke2fs', 'e2fsck', 'git')], () => {
   let base: string;
   beforeAll(() => {
     base = nodefs.mkdtempSync(join(tmpdir(), 'ext4-git-'));
@@ -179,6 +186,104 @@ need.describe('isomorphic-git', [need.tool('mke2fs', 'git')], () => {
         return [path, await entry?.type(), content && Buffer.from(content).toString()];
       },
     });
+  }
+
+  /** git's own server, asked without a network. */
+  const http = {
+    async request({ url, body }: { url: string; body?: AsyncIterable<Uint8Array> }) {
+      const parts: Uint8Array[] = [];
+      for await (const part of body ?? []) parts.push(part);
+      const advertise = url.includes('info/refs');
+      const args = ['upload-pack', '--stateless-rpc', ...(advertise ? ['--advertise-refs'] : [])];
+      const out = execFileSync(
+        'git',
+        ['-c', 'safe.directory=*', ...args, join(base, 'tree/repo')],
+        {
+          input: Buffer.concat(parts),
+          maxBuffer: 1 << 26,
+        },
+      );
+      const head = Buffer.from('001e# service=git-upload-pack\n0000');
+      const type = advertise ? 'advertisement' : 'result';
+      return {
+        url,
+        statusCode: 200,
+        statusMessage: 'OK',
+        headers: { 'content-type': `application/x-git-upload-pack-${type}` },
+        body: (async function* () {
+          yield advertise ? Buffer.concat([head, out]) : out;
+        })(),
+      };
+    },
+  };
+
+  test.each(WRITABLE)(
+    'clones, commits, branches and merges in an image: $name',
+    async ({ open }) => {
+      const image = join(base, 'written');
+      execFileSync(which('mke2fs'), ['-q', '-F', '-t', 'ext4', image, '32M'], { stdio: 'ignore' });
+      const device = openFile(image);
+      const fs = await open(device);
+      const at = { fs: fs as unknown as Fs, dir: '/srv/app' };
+      const author = {
+        name: 'B',
+        email: 'b@example.org',
+        timestamp: 1_700_000_000,
+        timezoneOffset: 0,
+      };
+      await git.clone({ ...at, http: http as never, url: 'http://nowhere/repo', ref: 'main' });
+      expect(await git.statusMatrix(at)).toSatisfy((rows: unknown[][]) =>
+        rows.every(([, ...state]) => state.join() === '1,1,1'),
+      );
+      await git.branch({ ...at, ref: 'topic', checkout: true });
+      await fs.promises.writeFile('/srv/app/src/new.txt', 'new\n');
+      await fs.promises.appendFile('/srv/app/src/file-1.txt', 'more\n');
+      await fs.promises.unlink('/srv/app/src/file-2.txt');
+      await git.add({ ...at, filepath: ['src/new.txt', 'src/file-1.txt'] });
+      await git.remove({ ...at, filepath: 'src/file-2.txt' });
+      const oid = await git.commit({ ...at, message: 'in an image', author });
+      await git.checkout({ ...at, ref: 'main' });
+      await expect(fs.promises.access('/srv/app/src/new.txt')).rejects.toMatchObject({
+        code: 'ENOENT',
+      });
+      await git.merge({ ...at, ours: 'main', theirs: 'topic', author });
+      await git.checkout({ ...at, ref: 'main' });
+      expect(await git.resolveRef({ ...at, ref: 'main' })).toBe(oid);
+      await fs.unmount();
+      await device.close();
+      checkByGit(image, oid);
+    },
+  );
+
+  /** git itself on what lies in the image, brought out by tar. */
+  function checkByGit(image: string, oid: string): void {
+    execFileSync(which('e2fsck'), ['-fn', image], { stdio: 'pipe' });
+    const seen = mountSync(openFile(image, { readOnly: true }));
+    const out = nodefs.mkdtempSync(join(base, 'out-'));
+    copyOut(seen as unknown as typeof nodefs, '/srv/app', out);
+    seen.unmountSync();
+    const run = (...args: string[]) =>
+      execFileSync('git', ['-c', 'safe.directory=*', ...args], {
+        cwd: out,
+        encoding: 'utf8',
+        stdio: 'pipe',
+      });
+    expect(run('fsck', '--full', '--strict')).toBe('');
+    expect(run('rev-parse', 'HEAD').trim()).toBe(oid);
+    run('update-index', '--refresh', '-q');
+    expect(run('status', '--porcelain')).toBe('');
+    expect(run('ls-files').split('\n')).toContain('src/new.txt');
+  }
+
+  function copyOut(from: typeof nodefs, path: string, to: string): void {
+    for (const entry of from.readdirSync(path, { withFileTypes: true })) {
+      const [source, target] = [join(path, entry.name), join(to, entry.name)];
+      if (entry.isSymbolicLink()) nodefs.symlinkSync(from.readlinkSync(source), target);
+      else if (entry.isDirectory()) {
+        nodefs.mkdirSync(target);
+        copyOut(from, source, target);
+      } else nodefs.writeFileSync(target, from.readFileSync(source));
+    }
   }
 
   test.each(KINDS)('reads a repository in an image: $name', async (kind) => {
