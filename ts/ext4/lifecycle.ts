@@ -6,7 +6,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { type Flow, flushDevice, step, writeDevice } from '../flow.ts';
 import { Journal, type JournalHooks, type LogArea } from '../jbd2/journal.ts';
-import { openLog, writeEmpty } from '../jbd2/start.ts';
+import { openLog, writeEmpty, writeErrno } from '../jbd2/start.ts';
 import { hasBit } from './features.ts';
 import { groupChecksum } from './group.ts';
 import { lendWindow, openJournal } from './recover.ts';
@@ -23,15 +23,18 @@ export function* startWriting(vol: Ext4Volume): Flow<Journal> {
   };
   let area: LogArea | null = null;
   let tid = 1;
+  let failed = false;
   if (sb.hasJournal) {
     const source = lendWindow(vol, yield* openJournal(vol, vol.options.journalDevice));
     const opened = yield* openLog(source, sb.metadataCsum, hasBit(sb.incompat, F.INCOMPAT_64BIT));
     area = opened.area;
     tid = opened.nextTid;
+    failed = opened.errno !== 0;
   }
   const journal = new Journal(vol.cache, hooks, area, tid);
   vol.journal = journal;
-  yield* writeSuper(vol, markStarted);
+  yield* writeSuper(vol, failed ? markFailed : markStarted);
+  if (area !== null && failed) yield* writeErrno(area, 0);
   return journal;
 }
 
@@ -56,6 +59,13 @@ function markStarted(vol: Ext4Volume, ptr: number): void {
   dv.setUint16(ptr + F.S_MNT_COUNT, dv.getUint16(ptr + F.S_MNT_COUNT, true) + 1, true);
   dv.setUint32(ptr + F.S_MTIME, now % 2 ** 32, true);
   dv.setUint8(ptr + F.S_MTIME_HI, Math.floor(now / 2 ** 32));
+}
+
+/** The mount before this one gave up: the superblock keeps that from now on, until a check. */
+function markFailed(vol: Ext4Volume, ptr: number): void {
+  const state = vol.dv.getUint16(ptr + F.S_STATE, true) | F.EXT4_ERROR_FS;
+  vol.dv.setUint16(ptr + F.S_STATE, state, true);
+  markStarted(vol, ptr);
 }
 
 function markEnded(vol: Ext4Volume, ptr: number): void {

@@ -55,7 +55,7 @@ export function* openLog(
   source: JournalSource,
   summed: boolean,
   wide: boolean,
-): Flow<{ area: LogArea; nextTid: number }> {
+): Flow<{ area: LogArea; nextTid: number; errno: number }> {
   yield* edit(source, (ptr) => {
     const { dv } = source.kernels;
     if (dv.getUint32(ptr + F.H_BLOCKTYPE) !== F.JBD2_SUPERBLOCK_V2) return;
@@ -82,5 +82,5 @@ export function* openLog(
     used: 0,
     clean: true,
   };
-  return { area, nextTid: sb.s_sequence };
+  return { area, nextTid: sb.s_sequence, errno: sb.s_errno };
 }
