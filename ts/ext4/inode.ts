@@ -68,6 +68,9 @@ export class Inode {
   generation = 0;
   seed = 0;
   path: DataPath = 'bufferhead';
+  /** Its flags name another path than it has: it leaves memory at its last close. */
+  reopen = false;
+  #chosen = false;
   #buffer: Buffer | null = null;
   #folios: FileFolios | null = null;
   #memo: MapMemo | null = null;
@@ -207,6 +210,7 @@ export class Inode {
   /** Takes the record that was just made at its place, within a handle: its checksum follows when the
    *  handle stops. */
   adoptRecord(buffer: Buffer): void {
+    this.#chosen = false;
     this.#load(buffer.ptr + this.off, false);
     this.#buffer = buffer;
     buffer.kind = KIND_INODES;
@@ -262,7 +266,10 @@ export class Inode {
     if (high >= 2 ** 21) throw corrupt('inode', `${high} * 2^32`, this.#where('i_size'));
     this.diskSize = high * 2 ** 32 + low;
     if (!this.vol.dirtyInodes.has(this)) this.size = this.diskSize;
-    this.path = choosePath(this);
+    // Chosen once: a change of flags counts when the inode enters memory anew. Inline data comes and goes.
+    const inline = this.has(F.EXT4_INLINE_DATA_FL);
+    if (!this.#chosen || inline !== (this.path === 'inline')) this.path = choosePath(this);
+    this.#chosen = true;
   }
 
   isLargeDir(incompat: number): boolean {

@@ -2,7 +2,8 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
-import { type Flow, lock, step } from '../flow.ts';
+import { type Flow, lock, step, writeBack, writeBackFile } from '../flow.ts';
+import { choosePath } from './datapath.ts';
 import type { Inode } from './inode.ts';
 import { touch } from './namei.ts';
 import type { Time } from './stat.ts';
@@ -83,10 +84,25 @@ function withoutSetId(mode: number): number {
 /** Changes the flags that callers may change; the others stay. EOPNOTSUPP for one that cannot be set here. */
 export function* setFlags(vol: Ext4Volume, ino: number, flags: number): Flow<void> {
   yield* lock(ino);
-  yield* step(flagStep, vol, ino, flags);
+  const inode = yield* step(flagStep, vol, ino, flags);
+  if (inode.reopen && inode.users === 0) yield* leaveMemory(inode);
 }
 
-function flagStep(vol: Ext4Volume, ino: number, flags: number): void {
+/** An inode whose flags name another path leaves memory, and comes back on that path. Journalled blocks are home first:
+ *  no copy of the log may overwrite what is written past it. */
+export function* leaveMemory(inode: Inode): Flow<void> {
+  yield* writeBackFile(inode.ino);
+  yield* writeBack();
+  yield* step(forgetStep, inode);
+}
+
+function forgetStep(inode: Inode): void {
+  const { vol } = inode;
+  if (inode.users > 0 || vol.dirtyInodes.has(inode) || vol.orphans.has(inode.ino)) return;
+  vol.inodes.forget(inode.ino);
+}
+
+function flagStep(vol: Ext4Volume, ino: number, flags: number): Inode {
   const inode = vol.inodes.get(ino);
   inode.at();
   if (((flags ^ inode.flags) & ~MODIFIABLE) !== 0) throw new Ext4Error('EOPNOTSUPP', 'flags');
@@ -94,4 +110,6 @@ function flagStep(vol: Ext4Volume, ino: number, flags: number): void {
   inode.setFlags((inode.flags & ~MODIFIABLE) | (flags & MODIFIABLE));
   touch(inode, false);
   vol.journal!.stop();
+  inode.reopen = inode.isFile && choosePath(inode) !== inode.path;
+  return inode;
 }

@@ -8,7 +8,7 @@ import type { Inode } from '../ext4/inode.ts';
 import { orphanOf, removeInode } from '../ext4/inoderemove.ts';
 import { createNode, linkNode, type NewNode, unlinkName } from '../ext4/namei.ts';
 import { type RenameOptions, removeDir, renameName } from '../ext4/rename.ts';
-import { type Attributes, setAttributes, setFlags } from '../ext4/setattr.ts';
+import { type Attributes, leaveMemory, setAttributes, setFlags } from '../ext4/setattr.ts';
 import { truncateFile } from '../ext4/truncate.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { removeXattr, setXattr, type XattrOptions } from '../ext4/xattrwrite.ts';
@@ -182,6 +182,7 @@ export class Changes {
 
   /** After a close: what has no name goes, if nobody has it open. Orphans with a name are files being emptied. */
   *closed(inode: Inode): Flow<void> {
+    if (inode.reopen && inode.users === 0) yield* leaveMemory(inode);
     if (!(yield* step(isGone, inode))) return;
     if (this.#vol.journal !== null && this.#vol.journal.aborted === null) {
       yield* removeInode(this.#vol, inode.ino);

@@ -266,7 +266,7 @@ export class FileSystem {
   /** As close() run to its end. */
   closeSync(fd: number): void {
     const { inode } = this.#files.get(fd);
-    if (this.vol.orphans.has(inode.ino)) this.runSync(this.close(fd));
+    if (this.vol.orphans.has(inode.ino) || inode.reopen) this.runSync(this.close(fd));
     else this.#files.remove(fd);
   }
 
