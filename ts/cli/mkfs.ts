@@ -9,13 +9,19 @@ import { Failure, UsageError } from './errors.ts';
 import { optionsOf, sizeOf } from './mkfsargs.ts';
 
 export const mkfs: Command = {
-  usage: 'mkfs [OPTION…] IMAGE [SIZE]',
+  usage: 'mkfs [OPTION…] IMAGE [SIZE|fit]',
   about: `Makes an ext4 (ext2, ext3) file system in a file or on a block device, by the letters of
 mke2fs. What was there is lost. A missing file is made; SIZE is in KiB, or in blocks when -b is
-given, or with k, m, g, t or s (sectors). With SOURCE_DATE_EPOCH, -U and -E hash_seed the same
+given, or with k, m, g, t or s (sectors); fit: as large as -d needs. With SOURCE_DATE_EPOCH, -U and -E hash_seed the same
 options give the same bytes.`,
   options: [
     { name: 'b', short: 'b', value: 'BYTES', help: 'block size, 1024 to 65536' },
+    {
+      name: 'd',
+      short: 'd',
+      value: 'TREE',
+      help: 'fill it from a directory, a tar archive or - (a tar stream)',
+    },
     { name: 'C', short: 'C', value: 'BYTES', help: 'cluster size, with -O bigalloc' },
     { name: 'e', short: 'e', value: 'WHAT', help: 'on errors: continue, remount-ro, panic' },
     {
@@ -52,19 +58,40 @@ options give the same bytes.`,
   examples: [
     'ext4 mkfs disk.img 1g',
     'ext4 mkfs -O ^has_journal -L data -m 0 disk.img 256m',
+    'ext4 mkfs -d rootfs rootfs.img fit',
     'ext4 mkfs --preset debian -b 4096 /dev/sdx1',
   ],
   image: false,
   async run(call) {
     const [image, size] = call.expect(1, 2);
     const options = optionsOf(call);
-    const bytes = size === undefined ? undefined : sizeOf(size, options.blockSize);
+    const tree = call.value('d');
+    const bytes = await bytesFor(size, tree, options);
     const result = await make(call, image, bytes, options).catch(plainly);
+    if (tree !== undefined && !call.has('n'))
+      await (await import('./mkfstree.ts')).fill(call, image, tree);
     if (call.has('json')) await call.io.out.line(JSON.stringify(result, null, 2));
     else if (!call.has('q')) await describe(call, image, result);
     return undefined;
   },
 };
+
+/** The size in bytes that was asked for; `fit` looks at what will be in it, and makes inodes for that. */
+async function bytesFor(
+  size: string | undefined,
+  tree: string | undefined,
+  options: MkfsOptions,
+): Promise<number | undefined> {
+  if (size === undefined) return undefined;
+  if (size !== 'fit') return sizeOf(size, options.blockSize);
+  if (tree === undefined) throw new UsageError('fit needs -d TREE');
+  const { fitting, measure } = await import('./mkfstree.ts');
+  const need = await measure(tree);
+  if (options.inodes === undefined && options.inodeRatio === undefined) {
+    options.inodes = Math.ceil(need.inodes * 1.05) + 16;
+  }
+  return fitting(need, options);
+}
 
 /** What cannot be made is said by the line in brackets alone. */
 function plainly(error: unknown): never {
@@ -97,7 +124,8 @@ async function make(
   // A file is as long as it was, if that is longer: what is behind the file system is somebody else's.
   const given = size === undefined ? options : { ...options, size };
   checkMkfs(Math.max(bytes + begin, before?.size ?? 0), given);
-  const fresh = begin === 0 && bytes >= (before?.size ?? 0);
+  // What fits is all there shall be.
+  const fresh = begin === 0 && (call.operands[1] === 'fit' || bytes >= (before?.size ?? 0));
   if (fresh && before) truncateSync(image, 0);
   const device = openFile(image, { create: true, size: bytes + begin });
   return finish(device, () => mkfsSync(device, { ...given, zeroed: fresh })).catch((error) => {

@@ -35,10 +35,17 @@ export function optionsOf(call: Call): MkfsOptions {
     blocksPerGroup: number('g'),
     flexBgSize: number('G'),
     errors: call.value('e') as MkfsOptions['errors'],
+    now: epoch(call.io.env.SOURCE_DATE_EPOCH),
     ...extended(call.value('E')),
   };
   if (call.has('j') || call.has('J')) options.journal = journal(call.value('J'));
   return defined(options);
+}
+
+function epoch(text: string | undefined): number | undefined {
+  if (!text) return undefined;
+  if (!/^\d+$/.test(text)) throw new UsageError(`SOURCE_DATE_EPOCH '${text}' is no time`);
+  return Number(text);
 }
 
 /** Without what was not given: the defaults are the library's. */
