@@ -98,7 +98,7 @@ export class Claims implements Sink {
   #dirRun(lblk: number, len: number, pblk: number): void {
     const { dirBlocks } = this.vol;
     if (lblk > this.end) this.holes += lblk - this.end;
-    for (let i = 0; i < len; i++) {
+    for (let i = 0; i < len && this.vol.mayList(this.ino); i++) {
       dirBlocks.ino.push(this.ino);
       dirBlocks.lblk.push(lblk + i);
       dirBlocks.pblk.push(pblk + i);

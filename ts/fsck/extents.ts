@@ -176,6 +176,7 @@ export class ExtentWalk {
     const { disk, sums } = this.#vol;
     const { ino } = this.#record;
     const where = { ino, block: entry.pblk };
+    if (!this.#vol.mayVisit(ino)) return entry.lblk;
     let ptr = yield* disk.get(entry.pblk);
     const fault = this.#headerFault(ptr, disk.blockSize, false);
     const deep = disk.dv.getUint16(ptr + F.EH_DEPTH, true);

@@ -54,7 +54,7 @@ export class BlockMapWalk {
     const { disk, sb } = this.#vol;
     this.#flush();
     if (!this.#legal(pblk, 'indirect ', lblk) || this.#twice(pblk)) return !this.#mends();
-    if (lblk >= 2 ** 32) return true;
+    if (lblk >= 2 ** 32 || !this.#vol.mayVisit(this.#record.ino)) return true;
     this.#sink.node(pblk);
     const ptr = yield* disk.get(pblk);
     const numbers = new Uint32Array(disk.u8.slice(ptr, ptr + sb.blockSize).buffer);

@@ -44,6 +44,8 @@ export class Volume {
   superDirty = false;
   /** The primary is lost: what is written goes to all copies. */
   fromBackup = false;
+  #visits = 0;
+  #overfull = false;
   readonly tableBlocks: number;
   readonly wide: boolean;
   readonly has64: boolean;
@@ -204,6 +206,27 @@ export class Volume {
 
   groupOf(pblk: number): number {
     return Math.floor((pblk - this.sb.firstDataBlock) / this.sb.blocksPerGroup);
+  }
+
+  // ---- limits
+
+  /** Whether one more block of a map may be walked: trees that inodes share would be walked without end. */
+  mayVisit(ino: number): boolean {
+    const most = 8 * this.sb.blocks + 4096;
+    if (++this.#visits <= most) return true;
+    if (this.#visits === most + 1)
+      this.report.complain('walk-limit', { ino }, 'the maps of the inodes share too many blocks');
+    return false;
+  }
+
+  /** Whether one more block of a directory may be listed: more than the file system has, and two claim one. */
+  mayList(ino: number): boolean {
+    const most = 2 * this.sb.blocks + 4096;
+    if (this.dirBlocks.ino.length < most) return true;
+    if (!this.#overfull)
+      this.report.complain('dir-limit', { ino }, 'directories share too many blocks');
+    this.#overfull = true;
+    return false;
   }
 
   // ---- blocks
