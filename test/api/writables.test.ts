@@ -157,7 +157,7 @@ need.describe('writables', [need.tool('mke2fs', 'e2fsck')], () => {
       expect((await p.readdir('/')).sort()).toEqual(['file', 'lost+found']);
     });
 
-    test('a writable begins with what was there when asked to, and an abort changes nothing', async () => {
+    test('a writable keeps what was there when asked to, and an abort all of it', async () => {
       await p.writeFile('/file', '0123456789');
       await p.link('/file', '/other');
       const handle = await fs.root.getFileHandle('file');

@@ -1,6 +1,6 @@
 // Goal: the calls that write say and do what node:fs says and does: every shape of arguments, what is refused and how,
-// cp with all its options. Method: one list of calls, made on a tree by node:fs and on an image of it by a mount, in the
-// three forms; outcomes are compared call by call, then both trees.
+// cp with all its options. Method: one list of calls, made on a tree by node:fs and on an image of it by a mount, in
+// the three forms; outcomes are compared call by call, then both trees.
 
 import nodefs from 'node:fs';
 import { join } from 'node:path';
@@ -388,7 +388,7 @@ need.describe('what only promises take', [need.tool('mke2fs')], () => {
     );
   });
 
-  test('a FileHandle writes where it stands, appends, truncates, and gives what it wrote', async () => {
+  test('a FileHandle writes where it stands, appends and truncates', async () => {
     const file = await fs.promises.open('/handle', 'w+');
     const given = bytes('hello');
     expect(await file.write(given)).toEqual({ bytesWritten: 5, buffer: given });

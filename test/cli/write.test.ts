@@ -1,5 +1,5 @@
-// Goal: `cp` into an image, `tar -x`, `truncate` and `fallocate` leave in it what GNU's tools would have left: contents,
-// names, modes, owners, times to the nanosecond, links, devices, attributes, ACLs, holes; and a sound image. Method: a
+// Goal: `cp` into an image and `tar -x` leave in it all that was in the source: contents, names, modes, owners, times
+// to the nanosecond, links, devices, attributes, ACLs, holes; and a sound image. Method: a
 // tree with some of everything on an ext4 of the kernel; it is copied by us; the kernel mounts the result, and GNU
 // tar's archives of both trees, attributes included, must be the same bytes.
 
@@ -79,8 +79,9 @@ os.setxattr('big', 'user.binary', bytes(range(256)))
 os.setxattr('big', 'user.empty', b'')
 os.setxattr('big', 'trusted.a=b%c', b'odd')
 os.setxattr('deep', 'user.dir', b'd' * 600)
-os.setxattr('file', 'security.capability', bytes.fromhex('0100000200200000000000000000000000000000'))
-acl = '02000000 01000700ffffffff 02000600e8030000 04000500ffffffff 10000700ffffffff 20000400ffffffff'
+os.setxattr('file', 'security.capability', bytes.fromhex('0100000200200000' + '00' * 12))
+acl = '02000000 01000700ffffffff 02000600e8030000 04000500ffffffff '
+acl += '10000700ffffffff 20000400ffffffff'
 os.setxattr('big', 'system.posix_acl_access', bytes.fromhex(acl))
 os.setxattr('empty', 'system.posix_acl_default', bytes.fromhex(acl))
 PY

@@ -133,7 +133,8 @@ export class FileSystemFileHandle extends Handle {
       const fd: number = await ops.openFd(swap, o.keepExistingData ? 'r+' : 'wx+', 0o600);
       return new FileSystemWritableFileStream({ ops, path, swap, fd, done });
     } catch (error) {
-      await ops.unlink(swap).catch(() => {}); // where it was made; the first error is the one to tell
+      // Where it was made; the first error is the one to tell.
+      await ops.unlink(swap).catch(() => {});
       done();
       throw toDomError(error);
     }

@@ -127,7 +127,8 @@ export function systemError(code: string, prefix: string, info: SystemInfo): Err
 }
 
 export function invalidReturn(expected: string, name: string, value: unknown): Error {
-  const message = `Expected ${expected} to be returned from the "${name}" function but got ${describe(value)}.`;
+  const got = describe(value);
+  const message = `Expected ${expected} to be returned from the "${name}" function but got ${got}.`;
   return coded(TypeError, 'ERR_INVALID_RETURN_VALUE', message);
 }
 

@@ -1,5 +1,6 @@
-// `ext4 tar`: reading an archive is untar.ts. `tar -c`: a tree as a tar stream: owners as numbers, devices, fifos, hard links, xattrs and ACLs, holes. Names
-// are in the order of their bytes and nothing comes from the clock or the host: the same tree gives the same archive.
+// `ext4 tar`. Reading an archive is untar.ts; here `tar -c`: a tree as a tar stream: owners as numbers, devices, fifos,
+// hard links, xattrs and ACLs, holes. Names are in the order of their bytes and nothing comes from the clock or the
+// host: the same tree gives the same archive.
 
 import type { Ext4 } from '../index.ts';
 import { aclText, pack, type TarEntry, type TarMember, type TarSegment } from '../tar/index.ts';

@@ -15,7 +15,7 @@ import { attributesOf } from './xattr.ts';
 
 const UMASK = process.umask();
 
-/** Copies each source into the image that `target` names; what fails is reported and the others still have their turn. */
+/** Copies each source into the image that `target` names; what fails is reported and the others have their turn. */
 export async function copyInto(call: Call, sources: string[], target: string): Promise<void> {
   const address = parseAddress(target);
   await withVolumes(call, (readers) =>

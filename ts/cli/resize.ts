@@ -10,7 +10,7 @@ import { changeEach, withVolumes } from './volume.ts';
 
 export const truncate: Command = {
   usage: 'truncate [-c] (-s SIZE | -r ADDR) ADDR…',
-  about: `Makes files as long as SIZE says: what is behind it goes, what is missing becomes a hole. A
+  about: `Makes files as long as SIZE says: what is behind it goes, what is missing is a hole. A
 file that is not there is made. SIZE is a number with K, M, G, T (1024) or KB, MB, GB, TB (1000);
 + and - change the size by it, < and > limit it from above and below, / and % round to it.`,
   options: [

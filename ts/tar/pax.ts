@@ -1,5 +1,5 @@
-// What pax headers say of a member, gathered: of the archive's (g) and the member's own (x), and GNU's long names (L, K).
-// A record overrides the block's field; an empty one takes an override back. Values are bytes as they are.
+// What pax headers say of a member, gathered: of the archive's (g) and the member's own (x), and GNU's long names (L,
+// K). A record overrides the block's field; an empty one takes an override back. Values are bytes as they are.
 
 import { aclValue } from './acl.ts';
 import { decimal, paxRecords, textOf, timeOf } from './fields.ts';
