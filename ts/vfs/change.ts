@@ -177,7 +177,17 @@ export class Changes {
 
   /** Removes what has no name, unless it is open: then its last close does. */
   *removeUnused(ino: number): Flow<void> {
-    if (ino !== 0 && !(yield* step(isOpen, this.#vol, ino))) yield* removeInode(this.#vol, ino);
+    if (ino !== 0 && !(yield* step(isOpen, this.#vol, ino))) yield* this.#remove(ino);
+  }
+
+  /** The name is gone whatever happens here: what cannot be freed stays an orphan, which the next mount works off. */
+  *#remove(ino: number): Flow<void> {
+    try {
+      yield* removeInode(this.#vol, ino);
+    } catch (error) {
+      if (!(error instanceof Ext4Error)) throw error;
+      this.#vol.trace.emit('orphan.left', { ino, code: error.code });
+    }
   }
 
   /** After a close: what has no name goes, if nobody has it open. Orphans with a name are files being emptied. */
@@ -185,7 +195,7 @@ export class Changes {
     if (inode.reopen && inode.users === 0) yield* leaveMemory(inode);
     if (!(yield* step(isGone, inode))) return;
     if (this.#vol.journal !== null && this.#vol.journal.aborted === null) {
-      yield* removeInode(this.#vol, inode.ino);
+      yield* this.#remove(inode.ino);
     }
   }
 
