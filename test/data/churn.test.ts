@@ -1,6 +1,6 @@
-// Files that come and go without a sync in between. Goal: what is deleted or cut before its data found a place leaves no
-// trace. Method: random writeFile, truncate, append, rename and unlink over a few names, seed printed, contents beside a
-// map of arrays; unmount, e2fsck.
+// Files that come and go without a sync in between. Goal: what is deleted or cut before its data found a place
+// leaves no trace. Method: random writeFile, truncate, append, rename and unlink over a few names, seed printed,
+// contents beside a map of arrays; unmount, e2fsck.
 
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';

@@ -1,6 +1,6 @@
-// Writes past the cache: O_DIRECT, and long streams that the cache would not keep. Goal: what lies behind the old end on the
-// disk is never seen, cached and direct data meet as one file, and what fsync acknowledged is there. Method: polluted
-// ends, power cuts, the kernel's reading.
+// Writes past the cache: O_DIRECT, and long streams that the cache would not keep. Goal: what lies behind the old
+// end on the disk is never seen, cached and direct data meet as one file, and what fsync acknowledged is there.
+// Method: polluted ends, power cuts, the kernel's reading.
 
 import { expect } from 'vitest';
 import { commit } from '../../ts/flow.ts';

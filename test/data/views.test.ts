@@ -1,6 +1,6 @@
-// Views for writing. Goal: stores that were announced are in the file, like those of mmap; space is promised at once and
-// given back; range operations take leased folios away and keep the lease's bytes. Method: each data path on a fresh
-// image, read back after a remount, e2fsck.
+// Views for writing. Goal: stores that were announced are in the file, like those of mmap; space is promised at
+// once and given back; range operations take leased folios away and keep the lease's bytes. Method: each data path
+// on a fresh image, read back after a remount, e2fsck.
 
 import { describe, expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';
