@@ -1,6 +1,6 @@
-// What concerns the whole mount: transaction, trim, shutdown; and views for writing. Goal: a transaction is one commit or
-// nothing; trim tells exactly the free blocks; after a shutdown the image is what a crash leaves. Method: fresh images,
-// read again by another mount, e2fsck.
+// What concerns the whole mount: transaction, trim, shutdown; and views for writing. Goal: a transaction is one
+// commit or nothing; trim tells exactly the free blocks; after a shutdown the image is what a crash leaves. Method:
+// fresh images, read again by another mount, e2fsck.
 
 import { describe, expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';
@@ -125,7 +125,7 @@ describe.each([
   });
 });
 
-test('while a transaction runs, synchronous calls of others are EBUSY and promises wait', async () => {
+test('while a transaction runs, others’ synchronous calls are EBUSY and promises wait', async () => {
   const device = image();
   const fs = mountSync(device, { dax: 'never' });
   const order: string[] = [];

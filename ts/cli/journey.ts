@@ -1,5 +1,5 @@
-// The first half of the tour without an image: a file system of our own, in memory. Format, store, zero part of a block,
-// fsync, cut the power, recover, check; every figure printed is measured or compared here.
+// The first half of the tour without an image: a file system of our own, in memory. Format, store, zero part of a
+// block, fsync, cut the power, recover, check; every figure printed is measured or compared here.
 
 import { deflateSync } from 'node:zlib';
 import { coreOf } from '../api/fs.ts';
@@ -52,7 +52,8 @@ export async function journey(say: Voice): Promise<void> {
   const synced = timed(() => coreOf(img).runSync(coreOf(img).syncAll()));
   const bytes = pictures.reduce((sum, one) => sum + one.length, 0);
   await say.line(
-    `3 pictures of ${binarySize(bytes)} and ${NOTES} notes stored in ${stored.ms}, durable in ${synced.ms}`,
+    `3 pictures of ${binarySize(bytes)} and ${NOTES} notes stored in ${stored.ms}, ` +
+      `durable in ${synced.ms}`,
   );
   const fd = img.openSync('/pictures/2.png', 'r+');
   const zeroed = timed(() => {

@@ -1,5 +1,5 @@
-// Telling the device which blocks are free. Only what is free on disk: blocks freed by transactions that are not durable
-// are left out, and the runs are held while the device call runs, so that nobody gets them meanwhile.
+// Telling the device which blocks are free. Only what is free on disk: blocks freed by transactions that are not
+// durable are left out, and the runs are held while the device call runs, so that nobody gets them meanwhile.
 
 import { Ext4Error } from '../errno.ts';
 import { attemptDiscard, type Flow, step } from '../flow.ts';

@@ -57,7 +57,8 @@ function seekPlain(map: Iomap, hole: boolean): number {
   return (map.type === IOMAP_HOLE) === hole ? map.pos : -1;
 }
 
-/** In an unwritten mapping only blocks that are dirty in the cache are data. -1 when there is none of what is sought. */
+/** In an unwritten mapping only blocks that are dirty in the cache are data. -1 when there is none of what is
+ *  sought. */
 function seekUnwritten(file: IomapFile, map: Iomap, hole: boolean): number {
   const { cache } = file.folios;
   const { blockSize } = cache;

@@ -1,5 +1,6 @@
-// Changing the data of open files: write, truncate, fsync, the fallocate family. Each takes the inode's turn, zeroes the
-// old end when the file grows past it, and goes on in steps; what some of them did stays and is told, as the kernel does.
+// Changing the data of open files: write, truncate, fsync, the fallocate family. Each takes the inode's turn,
+// zeroes the old end when the file grows past it, and goes on in steps; what some of them did stays and is told, as
+// the kernel does.
 
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
@@ -36,8 +37,8 @@ export class DataOps {
     this.#vol = fs.vol;
   }
 
-  /** Writes at `pos`, or at the file's own position, which moves; at the end of a file open for appending. Fewer bytes
-   *  than asked when space ended half way. EBADF, EFBIG, ENOSPC, EPERM, EROFS. */
+  /** Writes at `pos`, or at the file's own position, which moves; at the end of a file open for appending. Fewer
+   *  bytes than asked when space ended half way. EBADF, EFBIG, ENOSPC, EPERM, EROFS. */
   *write(fd: number, from: Uint8Array, pos: number | null): Flow<number> {
     return yield* this.writev(fd, [from], pos);
   }
@@ -128,8 +129,8 @@ export class DataOps {
     return this.#fs.runSync(this.writev(fd, [part], pos));
   }
 
-  /** Makes a regular file `size` bytes long. By path: EISDIR, EINVAL; by descriptor it must be writable: EINVAL. EFBIG,
-   *  EPERM, EROFS. */
+  /** Makes a regular file `size` bytes long. By path: EISDIR, EINVAL; by descriptor it must be writable: EINVAL.
+   *  EFBIG, EPERM, EROFS. */
   *truncate(target: Path | number, size: number): Flow<void> {
     const inode = yield* this.#truncatable(target);
     if (!(size >= 0)) throw new Ext4Error('EINVAL', `size ${size}`);
@@ -154,7 +155,8 @@ export class DataOps {
     return inode;
   }
 
-  /** What was written to the file is durable, with `dataOnly` without its times. EIO once for what was lost before. */
+  /** What was written to the file is durable, with `dataOnly` without its times. EIO once for what was lost
+   *  before. */
   *fsync(fd: number, dataOnly: boolean): Flow<void> {
     const file = this.#fs.file(fd);
     const { inode } = file;
@@ -287,8 +289,8 @@ function inodeOf(vol: Ext4Volume, ino: number): Inode {
   return inode;
 }
 
-/** Counts a write; true when so much was written in order that the cache will not keep it anyway: then a piece goes to
- *  the device at a time and its memory, still in the processor's cache, is used again. */
+/** Counts a write; true when so much was written in order that the cache will not keep it anyway: then a piece
+ *  goes to the device at a time and its memory, still in the processor's cache, is used again. */
 function streams(inode: Inode, pos: number, len: number): boolean {
   const { cache } = inode.vol;
   if (pos !== inode.streamNext) inode.streamed = 0;

@@ -1,5 +1,5 @@
-// Operations on the whole mount: a transaction of the user's, which nobody else's operations come between; and stopping
-// all writing, as a crash would.
+// Operations on the whole mount: a transaction of the user's, which nobody else's operations come between; and
+// stopping all writing, as a crash would.
 
 import { Ext4Error } from '../errno.ts';
 import { hold, release, rollBack, type Snapshot } from '../ext4/rollback.ts';
@@ -11,8 +11,8 @@ import type { Session } from './mount.ts';
 /** As EXT4_IOC_SHUTDOWN: all is flushed first, or only the log, or nothing. */
 export type ShutdownMode = 'default' | 'logflush' | 'nologflush';
 
-/** Runs `fn` with nobody beside it, all of its changes in one commit; a throw takes all of them back. File data stays in
- *  the cache until the end: what does not fit there, or into one transaction, is ENOMEM or ENOSPC. */
+/** Runs `fn` with nobody beside it, all of its changes in one commit; a throw takes all of them back. File data
+ *  stays in the cache until the end: what does not fit there, or into one transaction, is ENOMEM or ENOSPC. */
 export async function exclusively<T>(session: Session, fn: () => Promise<T>): Promise<T> {
   const { driver, vol } = session;
   while (session.gate !== null) await session.gate;

@@ -222,7 +222,8 @@ export class FileSystem {
     return (yield* step(openStep, this, ino, flags)).fd;
   }
 
-  /** As open() run to its end; without a generator for reading and for a new file, the names on the way being known. */
+  /** As open() run to its end; without a generator for reading and for a new file, the names on the way being
+   *  known. */
   openSync(path: Path, flags: number, mode = 0o666): number {
     if (this.sync && this.#open && typeof path === 'string') {
       let fd = 0;
@@ -330,8 +331,8 @@ export class FileSystem {
     return len;
   }
 
-  /** Writes in one step, without a generator, when nothing has to be done before; returns how many bytes, 0 when it is
-   *  not so simple. */
+  /** Writes in one step, without a generator, when nothing has to be done before; returns how many bytes, 0 when
+   *  it is not so simple. */
   writeNow(inode: Inode, bytes: Bytes, pos: number): number {
     if (this.vol.cache.fill === null || !isCached(inode) || inode.mayInline) return 0;
     const { from, at, len } = bytes;
@@ -363,7 +364,8 @@ export class FileSystem {
     return this.#files.get(fd).inode.path;
   }
 
-  /** A zero-copy lease of [pos, pos + len), clipped to the file. For `write` the file is open for that: EBADF; EROFS. */
+  /** A zero-copy lease of [pos, pos + len), clipped to the file. For `write` the file is open for that: EBADF;
+   *  EROFS. */
   *view(fd: number, pos: number, len: number, write: boolean): Flow<Lease> {
     const file = this.#files.get(fd);
     checkReadable(file);

@@ -1,5 +1,5 @@
-// The DAX path: the whole device lies in one memory, so a read copies straight out of the image, a write into it, and a
-// view is the image itself. No cache, no readahead, no delayed blocks: data is there before a handle maps it.
+// The DAX path: the whole device lies in one memory, so a read copies straight out of the image, a write into it,
+// and a view is the image itself. No cache, no readahead, no delayed blocks: data is there before a handle maps it.
 
 import type { ReadRequest } from '../../iomap/buffered.ts';
 import { clip, IOMAP_MAPPED, IOMAP_UNWRITTEN, newIomap } from '../../iomap/iter.ts';
@@ -54,8 +54,8 @@ export function daxView(inode: Inode, from: number, len: number): Uint8Array[] |
   return segments;
 }
 
-/** One step: copies bytes into the image, up to the end of a mapping; returns how many. Blocks come within its handle,
- *  which stops when the data is there. Throws Missing; ENOSPC, EUCLEAN. */
+/** One step: copies bytes into the image, up to the end of a mapping; returns how many. Blocks come within its
+ *  handle, which stops when the data is there. Throws Missing; ENOSPC, EUCLEAN. */
 export function daxWrite(
   inode: Inode,
   from: Uint8Array,
@@ -122,7 +122,8 @@ function zeroImage(vol: Ext4Volume, dpos: number, len: number): void {
   persist?.call(vol.device.direct, dpos, len);
 }
 
-/** One step: blocks for the start of a range that is about to be mapped for stores; returns how many bytes have them. */
+/** One step: blocks for the start of a range that is about to be mapped for stores; returns how many bytes have
+ *  them. */
 export function daxFault(inode: Inode, pos: number, len: number): number {
   inode.at();
   mapAt(inode, pos, pos + Math.min(len, STEP_BYTES));

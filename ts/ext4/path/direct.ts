@@ -1,6 +1,6 @@
-// Writes past the cache: whole blocks go from the caller's memory to the device, into unwritten extents that count once
-// the data is there. For files open with O_DIRECT, and for long streams that the cache would not keep. The caller has the
-// inode's turn, has zeroed the old end, and nothing of the range is in the cache.
+// Writes past the cache: whole blocks go from the caller's memory to the device, into unwritten extents that count
+// once the data is there. For files open with O_DIRECT, and for long streams that the cache would not keep. The
+// caller has the inode's turn, has zeroed the old end, and nothing of the range is in the cache.
 
 import { Ext4Error } from '../../errno.ts';
 import { attempt, attemptWrite, type Flow, step } from '../../flow.ts';
@@ -25,7 +25,8 @@ interface Place {
 
 const map = newIomap();
 
-/** Whether a range can be written so: whole blocks, mapped by extents, nothing of it cached or delayed. Throws Missing. */
+/** Whether a range can be written so: whole blocks, mapped by extents, nothing of it cached or delayed. Throws
+ *  Missing. */
 export function mayGoDirect(inode: Inode, pos: number, len: number): boolean {
   const { blockSize } = inode.vol.sb;
   if (inode.path !== 'iomap' || inode.growPending || len === 0) return false;

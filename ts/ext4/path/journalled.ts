@@ -1,5 +1,5 @@
-// The journalled path: file blocks are metadata to the journal, logged whole and written home at checkpoint. They live in
-// buffers by physical block, not in folios, so that reads see what handles have changed.
+// The journalled path: file blocks are metadata to the journal, logged whole and written home at checkpoint. They
+// live in buffers by physical block, not in folios, so that reads see what handles have changed.
 
 import { MAP_HOLE, MAP_UNWRITTEN, MAP_WRITTEN } from '../../../assembly/abi.ts';
 import type { Buffer } from '../../cache/buffer.ts';
