@@ -69,7 +69,7 @@ options give the same bytes.`,
     const bytes = await bytesFor(size, tree, options);
     const result = await make(call, image, bytes, options).catch(plainly);
     if (tree !== undefined && !call.has('n'))
-      await (await import('./mkfstree.ts')).fill(call, image, tree);
+      await (await import('./mkfstree.ts')).fill(call, image, tree, result);
     if (call.has('json')) await call.io.out.line(JSON.stringify(result, null, 2));
     else if (!call.has('q')) await describe(call, image, result);
     return undefined;

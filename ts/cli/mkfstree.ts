@@ -3,10 +3,16 @@
 // meanwhile, so that the same tree gives the same bytes; this is a process of its own, nobody else asks the clock.
 
 import { createReadStream, lstatSync, readdirSync, statSync } from 'node:fs';
-import type { MkfsOptions } from '../mkfs/options.ts';
+import type { Attributes } from '../ext4/setattr.ts';
+import type { MkfsOptions, MkfsResult } from '../mkfs/options.ts';
+import type { FileSystem } from '../vfs/filesystem.ts';
 import { Call, type Command, parseArgs } from './args.ts';
 import { Failure, UsageError } from './errors.ts';
 import type { Io } from './io.ts';
+import { encodeName } from './names.ts';
+
+/** Commits come when they must, not when time has passed. */
+const ONE_COMMIT = ['-o', 'commit=900'];
 
 /** What a tree takes, in the units that matter. */
 export interface Need {
@@ -17,21 +23,76 @@ export interface Need {
 }
 
 /** Copies a directory's contents, or a tar archive ('-': from standard input), into the image. */
-export async function fill(call: Call, image: string, tree: string): Promise<void> {
+export async function fill(
+  call: Call,
+  image: string,
+  tree: string,
+  made: MkfsResult,
+): Promise<void> {
   const still = call.io.env.SOURCE_DATE_EPOCH;
   const thaw = still ? freeze(Number(still)) : () => undefined;
   try {
     const own = tree !== '-' && statSync(tree).isDirectory();
     if (own)
-      await other(call, call.io, (await import('./copy.ts')).cp, ['-a', `${tree}/.`, `${image}:/`]);
+      await other(call, call.io, (await import('./copy.ts')).cp, [
+        '-a',
+        ...ONE_COMMIT,
+        `${tree}/.`,
+        `${image}:/`,
+      ]);
     else
       await other(call, archiveIo(call, tree), (await import('./archive.ts')).tar, [
         '-x',
         `${image}:/`,
       ]);
+    if (still) {
+      await clamp(call, image, Number(still));
+      await forget(image, made);
+    }
   } finally {
     thaw();
   }
+}
+
+/** No time in the image is later than SOURCE_DATE_EPOCH: reading a directory has changed its own time of access. */
+async function clamp(call: Call, image: string, seconds: number): Promise<void> {
+  const { walk } = await import('./tree.ts');
+  const { changeEach } = await import('./volume.ts');
+  const { coreOf } = await import('../api/fs.ts');
+  const late = ({ sec, nsec }: { sec: number; nsec: number }) =>
+    sec > seconds || (sec === seconds && nsec > 0);
+  const end = { sec: seconds, nsec: 0 };
+  await changeEach(call, [`${image}:/`], async ({ img, complain }) => {
+    const core = coreOf(img);
+    for await (const { path, facts, leave } of walk(img, call.io, '/', { complain })) {
+      if (leave || (!late(facts.atime) && !late(facts.mtime))) continue;
+      const times = {
+        atime: late(facts.atime) ? end : facts.atime,
+        mtime: late(facts.mtime) ? end : facts.mtime,
+      };
+      await core.run(setTimes(core, path, times));
+    }
+  });
+}
+
+/** Zeroes what the empty log still holds: blocks with times that are no longer anybody's. */
+async function forget(image: string, made: MkfsResult): Promise<void> {
+  const { openFile } = await import('../block/node.ts');
+  const { runSync } = await import('../mkfs/drive.ts');
+  const { zeroRange } = await import('../mkfs/write.ts');
+  const device = openFile(image);
+  const to = { device, offset: 0, size: device.size, zeroed: false };
+  for (const [i, { block, count }] of made.journalRuns.entries()) {
+    // The first block is the journal's superblock.
+    const first = i === 0 ? 1 : 0;
+    const [dpos, len] = [(block + first) * made.blockSize, (count - first) * made.blockSize];
+    runSync(zeroRange(to, dpos, len, { bytes: 0, calls: 0 }));
+  }
+  device.closeSync();
+}
+
+function* setTimes(core: FileSystem, path: string, times: Pick<Attributes, 'atime' | 'mtime'>) {
+  yield* core.change.setAttributes(yield* core.resolve(encodeName(path), false), times);
 }
 
 /** Runs another command's work as part of this one: its complaints and its exit code are ours. */
@@ -69,7 +130,12 @@ function freeze(seconds: number): () => void {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32;
   };
+  // Names of files that are not complete yet: what they leave behind in directories.
+  const uuid = () =>
+    `00000000-0000-4000-8000-${(state = (state + 1) >>> 0).toString(16).padStart(12, '0')}`;
+  Object.defineProperty(crypto, 'randomUUID', { value: uuid, configurable: true });
   return () => {
+    Reflect.deleteProperty(crypto, 'randomUUID');
     Date.now = now;
     performance.now = high;
     Math.random = random;

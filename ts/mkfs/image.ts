@@ -32,6 +32,7 @@ export class Image {
   readonly directories: number[] = [];
   /** Blocks of the journal, and its map for the superblock's copy. */
   journalBlocks = 0;
+  journalRuns: { block: number; count: number }[] = [];
   journalInode: Uint8Array | null = null;
   journalUuid: Uint8Array | null = null;
   orphanInode = 0;

@@ -73,6 +73,7 @@ export function makeJournal(img: Image, size: JournalSize): void {
     });
   }
   img.journalBlocks = size.blocks;
+  img.journalRuns = map.runs.map(({ pblk, count }) => ({ block: pblk, count }));
   img.journalInode = makeInode(img, F.EXT4_JOURNAL_INO, {
     mode: F.S_IFREG + 0o600,
     size: size.blocks * g.blockSize,

@@ -105,6 +105,7 @@ function report({ img, table }: Made, written: Written): MkfsResult {
     freeBlocks: table.freeBlocks,
     freeInodes: table.freeInodes,
     journalBlocks: img.journalBlocks,
+    journalRuns: img.journalRuns,
     label: new TextDecoder().decode(g.label),
     uuid: uuidText(g.uuid),
     features: g.features.names(),

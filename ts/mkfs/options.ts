@@ -99,6 +99,8 @@ export interface MkfsResult {
   freeBlocks: number;
   freeInodes: number;
   journalBlocks: number;
+  /** Where the log lies, in blocks. */
+  journalRuns: { block: number; count: number }[];
   label: string;
   uuid: string;
   features: string[];
