@@ -21,7 +21,7 @@ export { partition, partitionSync, partitions, partitionsSync } from './block/in
 export { type ErrorCode, type ErrorDetail, Ext4Error } from './errno.ts';
 export type { FsckOptions, FsckResult } from './fsck/check.ts';
 export type { Problem } from './fsck/report.ts';
-export type { JournalOptions, MkfsOptions, MkfsResult } from './mkfs/options.ts';
+export type { JournalOptions, MkfsOptions, MkfsResult, Tree, TreeEntry } from './mkfs/options.ts';
 export type { TraceListener } from './trace.ts';
 export type { ExtentRecord } from './vfs/filesystem.ts';
 export type { VolumeInfo } from './vfs/info.ts';

@@ -5,7 +5,7 @@
 import { describe, expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { record } from '../../ts/block/record.ts';
-import { type MkfsOptions, mkfs, mkfsSync, mountSync } from '../../ts/index.ts';
+import { type MkfsOptions, mkfs, mkfsSync, mountSync, type Tree } from '../../ts/index.ts';
 import { slowDevice } from '../slow.ts';
 import { NOW, SEED, UUID } from './images.ts';
 
@@ -30,6 +30,8 @@ function counting(size: number) {
     count.bytes += from.length;
     write(from, dpos);
   };
+  device.writevSync = (parts: Uint8Array[], dpos: number) =>
+    device.writeSync(Buffer.concat(parts), dpos);
   device.discardSync = () => {
     count.discards++;
   };
@@ -140,6 +142,44 @@ describe('what is written', () => {
     expect(img.readdirSync('/').sort()).toEqual(['lost+found', 'made']);
     img.unmountSync();
   }, 120_000);
+});
+
+describe('a tree in memory', () => {
+  const tree = {
+    '/etc/hostname': 'here\n',
+    '/bin/run': { data: new Uint8Array(5000).fill(7), mode: 0o4755, uid: 3, gid: 4, mtime: NOW },
+    '/bin/link': { target: 'run' },
+    '/empty': { directory: true as const, mode: 0o1777, mtime: NOW },
+    '/empty/inside': '',
+  };
+
+  function check(device: ReturnType<typeof memoryDevice>): void {
+    const img = mountSync(device, { ro: true });
+    expect(img.readFileSync('/etc/hostname', 'utf8')).toBe('here\n');
+    expect(img.readFileSync('/bin/link')).toHaveLength(5000);
+    const { mode, uid, gid, mtimeMs } = img.statSync('/bin/run');
+    expect([mode & 0o7777, uid, gid, mtimeMs]).toEqual([0o4755, 3, 4, NOW * 1000]);
+    expect(img.statSync('/empty')).toMatchObject({ mtimeMs: NOW * 1000, mode: 0o41777 });
+    expect(img.readdirSync('/').sort()).toEqual(['bin', 'empty', 'etc', 'lost+found']);
+    img.unmountSync();
+  }
+
+  test('is written into the new file system, with both forms', async () => {
+    const [a, b] = [memoryDevice(16 * MIB), memoryDevice(16 * MIB)];
+    mkfsSync(a, { ...FIXED, tree });
+    await mkfs(slowDevice(b), { ...FIXED, tree });
+    check(a);
+    check(b);
+  });
+
+  test.each([
+    [{ '/a/../b': '' }, "the path '/a/../b'"],
+    [{ '/a': { data: 'x', target: 'y' } }, "'/a' is several things"],
+  ] as [Tree, string][])('is refused whole: %j', (bad, why) => {
+    const { device, count } = counting(16 * MIB);
+    expect(() => mkfsSync(device, { tree: bad })).toThrow(why);
+    expect(count.writes).toBe(0);
+  });
 });
 
 describe('what cannot be made is refused in one line:', () => {

@@ -6,7 +6,9 @@ import { isSyncDevice } from '../block/device.ts';
 import { Ext4Error } from '../errno.ts';
 import { run, runSync } from '../mkfs/drive.ts';
 import { mkfsFlow, planMkfs } from '../mkfs/mkfs.ts';
-import type { MkfsOptions, MkfsResult } from '../mkfs/options.ts';
+import type { MkfsOptions, MkfsResult, Tree } from '../mkfs/options.ts';
+import { mount, mountSync } from './mount.ts';
+import { populate, populateSync, stepsOf } from './populate.ts';
 import { nameError } from './work.ts';
 
 const MKFS = { syscall: 'mkfs' };
@@ -17,7 +19,13 @@ const MKFS = { syscall: 'mkfs' };
  */
 export async function mkfs(device: BlockDevice, options: MkfsOptions = {}): Promise<MkfsResult> {
   try {
-    return await run(mkfsFlow(writable(device), timed(options)));
+    const { tree, ...given } = options;
+    if (tree) refuseOffset(given, stepsOf(tree));
+    const made = await run(mkfsFlow(writable(device), timed(given)));
+    if (tree === undefined) return made;
+    const img = await mount(device, FILLING);
+    await populate(img, tree).finally(() => img.unmount());
+    return made;
   } catch (error) {
     throw nameError(error, MKFS);
   }
@@ -27,7 +35,11 @@ export async function mkfs(device: BlockDevice, options: MkfsOptions = {}): Prom
 export function mkfsSync(device: BlockDevice, options: MkfsOptions = {}): MkfsResult {
   try {
     if (!isSyncDevice(device)) throw new Ext4Error('EINVAL', 'the device is asynchronous');
-    return runSync(mkfsFlow(writable(device), timed(options)));
+    const { tree, ...given } = options;
+    if (tree) refuseOffset(given, stepsOf(tree));
+    const made = runSync(mkfsFlow(writable(device), timed(given)));
+    if (tree) fillSync(device, tree);
+    return made;
   } catch (error) {
     throw nameError(error, MKFS);
   }
@@ -40,6 +52,24 @@ export function checkMkfs(size: number, options: MkfsOptions = {}): MkfsResult {
   } catch (error) {
     throw nameError(error, MKFS);
   }
+}
+
+/** What is made there is root's, with the modes that were asked for. */
+const FILLING = { umask: 0, uid: 0, gid: 0 };
+
+function fillSync(device: BlockDevice, tree: Tree): void {
+  const img = mountSync(device, FILLING);
+  try {
+    populateSync(img, tree);
+  } finally {
+    img.unmountSync();
+  }
+}
+
+/** The tree is checked by now; a mount begins where the device begins. */
+function refuseOffset(options: MkfsOptions, steps: unknown[]): void {
+  if (steps.length === 0 || !options.offset) return;
+  throw new Ext4Error('EINVAL', 'a tree is put in at offset 0 only: give a part of the device');
 }
 
 function writable(device: BlockDevice): BlockDevice {

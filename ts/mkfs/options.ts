@@ -86,9 +86,26 @@ export interface MkfsOptions {
   zeroed?: boolean;
   /** Seconds since 1970, or a Date: every time in the image. SOURCE_DATE_EPOCH, else the clock. */
   now?: number | Date;
+  /** -d: files to put in, by path. They are written through a mount of the new file system. */
+  tree?: Tree;
   /** Bytes between the start of the device and the file system (-E offset). */
   offset?: number;
 }
+
+/** A file that is in memory: one of data, target (a symbolic link) and directory; without any an empty file. */
+export interface TreeEntry {
+  data?: Uint8Array | string;
+  target?: string;
+  directory?: true;
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  /** Seconds since 1970, or a Date. */
+  mtime?: number | Date;
+}
+
+/** Files by path; bytes or text alone are a regular file. Directories above are made as needed. */
+export type Tree = Record<string, Uint8Array | string | TreeEntry>;
 
 /** What was made. */
 export interface MkfsResult {
