@@ -120,8 +120,10 @@ function runTrace(profile: string, seed: number, options: MountOptions): void {
   const seen = byKernel(ours.image, []);
   expect(seen.fsck, where).toBe(0);
   if (all === Number.POSITIVE_INFINITY) expect(seen.state, where).toEqual(kernel.state);
+  // The full one has no room left half way.
+  const least = ops.length / (profile === 'full' ? 10 : 3);
   const did = kernel.results.filter((r) => typeof r !== 'string').length;
-  expect(did, `${where}: a trace that does something`).toBeGreaterThan(ops.length / 3);
+  expect(did, `${where}: a trace that does something`).toBeGreaterThan(least);
 }
 
 const needs = [need.root(), need.loop(), need.oracles(), need.tool('mke2fs', 'e2fsck')];
