@@ -2,8 +2,8 @@
 // asynchronous mount, reads and truncations of one file at once.
 
 import { expect, test } from 'vitest';
-import { mkfsSync, mount } from '../../ts/index.ts';
 import { memoryDevice } from '../../ts/block/memory.ts';
+import { mkfsSync, mount } from '../../ts/index.ts';
 
 test('a read that is overtaken by a truncation ends', async () => {
   const device = memoryDevice(16 << 20);

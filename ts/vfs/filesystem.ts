@@ -286,20 +286,21 @@ export class FileSystem {
     checkReadable(file);
     const from = pos ?? file.pos;
     const len = Math.max(0, Math.min(into.length, file.inode.size - from));
-    for (let done = 0; done < len; ) {
-      const n = Math.min(O.READ_STEP, len - done);
-      yield* step(readStep, file.inode, {
+    let done = 0;
+    while (done < len) {
+      const n = yield* step(readStep, file.inode, {
         ...file.request,
         ahead: file.ahead,
         into,
         at: done,
         pos: from + done,
-        len: n,
+        len: Math.min(O.READ_STEP, len - done),
       });
+      if (n === 0) break;
       done += n;
     }
-    if (pos === null) file.pos = from + len;
-    return len;
+    if (pos === null) file.pos = from + done;
+    return done;
   }
 
   /** As read() inside the call, to `length` bytes of `into` from `at` on; cached bytes go straight from

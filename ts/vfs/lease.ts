@@ -236,6 +236,7 @@ function pinStep(
   once: { whole: boolean },
 ): Pinned {
   const { cache } = inode.vol;
+  if (pos + len > inode.size) throw new Ext4Error('EINVAL', 'the file ends within the view');
   const pinned = pinFolios(cache, inode, pos, len);
   if (pinned !== null && (pinned.segments.length === 1 || !once.whole)) return pinned;
   if (pinned !== null) for (const folio of pinned.folios) unpin(cache, folio);

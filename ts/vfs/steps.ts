@@ -65,7 +65,11 @@ export function needReadableDir(vol: Ext4Volume, ino: number): Inode {
   return dir;
 }
 
-export function readStep(inode: Inode, request: ReadRequest): void {
+/** Copies what of the request lies within the file, whose end may have moved since it was asked for; bytes. */
+export function readStep(inode: Inode, request: ReadRequest): number {
   inode.at();
-  readPath(inode, request);
+  const len = Math.max(0, Math.min(request.len, inode.size - request.pos));
+  if (len === 0) return 0;
+  readPath(inode, len === request.len ? request : { ...request, len });
+  return len;
 }
