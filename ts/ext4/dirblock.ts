@@ -25,10 +25,15 @@ export const NOWHERE: Place = { ino: 0, lblk: -1 };
 
 /** The inode number of an exact name in checked entries at `ptr`, or 0. */
 export function findName(dir: Inode, ptr: number, len: number, name: Uint8Array): number {
+  const off = findOffset(dir, ptr, len, name);
+  return off < 0 ? 0 : dir.vol.dv.getUint32(ptr + off + F.DE_INODE, true);
+}
+
+/** Where an exact name's entry lies in checked entries at `ptr`, or -1. */
+export function findOffset(dir: Inode, ptr: number, len: number, name: Uint8Array): number {
   const { kernels } = dir.vol.cache;
   putName(kernels.u8, ABI_NAME, name);
-  const off = kernels.exports.dirFind(ptr, len, ABI_NAME, name.length);
-  return off < 0 ? 0 : dir.vol.dv.getUint32(ptr + off + F.DE_INODE, true);
+  return kernels.exports.dirFind(ptr, len, ABI_NAME, name.length);
 }
 
 /** Copies a name to `at`: most are short, and a loop takes a fraction of what a call of set() does. */

@@ -48,7 +48,8 @@ export function isLongList(dir: Inode): boolean {
   return dir.path !== 'inline' && !isIndexed(dir) && dirBlocks(dir) > 1;
 }
 
-function isIndexed(dir: Inode): boolean {
+/** The directory says that it has an index; one of a single block has none. */
+export function isIndexed(dir: Inode): boolean {
   return dir.has(F.EXT4_INDEX_FL) && hasBit(dir.vol.sb.compat, F.COMPAT_DIR_INDEX);
 }
 
@@ -74,6 +75,7 @@ export function insertEntry(
   path?: IndexPath,
 ): void {
   dir.edit();
+  dir.allNames = false;
   if (dir.path === 'inline') insertInline(dir, name, ino, type);
   else if (isIndexed(dir) && dir.size > dir.vol.sb.blockSize) {
     if (!insertIndexed(dir, name, ino, type, path)) unindex(dir, name, ino, type);
@@ -124,6 +126,7 @@ export function setEntry(
   type: number,
 ): void {
   dir.edit();
+  dir.allNames = false;
   if (dir.path === 'inline') return setInline(dir, name, ino, type);
   const buffer = mustHave(dir, lblk);
   const { off, size } = findWithPrev(dir, buffer.ptr, dir.vol.sb.blockSize, name);

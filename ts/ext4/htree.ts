@@ -54,14 +54,19 @@ export function pathTo(dir: Inode, name: Uint8Array): IndexPath | null {
 
 /** The hash of a name, or -1 for a version that is not known. */
 export function hashOf(dir: Inode, version: number, name: Uint8Array): number {
-  const { kernels } = dir.vol.cache;
+  putName(dir.vol.u8, ABI_NAME, name);
+  return hashAt(dir, version, ABI_NAME, name.length);
+}
+
+/** As hashOf(), of a name of `len` bytes at `ptr`. */
+export function hashAt(dir: Inode, version: number, ptr: number, len: number): number {
+  const { exports } = dir.vol.cache.kernels;
   const { sb, dv } = dir.vol;
   const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
   const kind = unsigned && version <= F.DX_HASH_TEA ? version + 3 : version;
   if (kind > F.DX_HASH_TEA_UNSIGNED) return -1;
-  putName(kernels.u8, ABI_NAME, name);
   for (let at = 0; at < 16; at += 4) dv.setUint32(ABI_SEED + at, sb.u32(F.S_HASH_SEED + at), true);
-  const error = kernels.exports.dirHash(kind, ABI_NAME, name.length, ABI_SEED, ABI_RESULT);
+  const error = exports.dirHash(kind, ptr, len, ABI_SEED, ABI_RESULT);
   return error < 0 ? -1 : dv.getUint32(ABI_RESULT, true);
 }
 

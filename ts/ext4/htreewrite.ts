@@ -8,7 +8,7 @@ import { dirBlock, dirBlocks, recLen } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import {
   childOf,
-  hashOf,
+  hashAt,
   type IndexPath,
   indexNode,
   type Level,
@@ -222,14 +222,14 @@ function splitLeaf(dir: Inode, levels: Level[], hash: number): Buffer {
 
 /** The live entries of a leaf by hash. */
 function sorted(dir: Inode, ptr: number): Entry[] {
-  const { dv, u8 } = dir.vol;
+  const { dv } = dir.vol;
   const version = dv.getUint8((dirBlock(dir, 0) as Buffer).ptr + F.DX_ROOT_HASH_VERSION);
   const entries: Entry[] = [];
   for (let off = 0; off < leafBytes(dir); off += recLen(dir, ptr + off)) {
     if (dv.getUint32(ptr + off, true) === 0) continue;
     const len = dv.getUint8(ptr + off + F.DE_NAME_LEN);
-    const name = u8.slice(ptr + off + F.DE_NAME, ptr + off + F.DE_NAME + len);
-    entries.push({ hash: hashOf(dir, version, name), off, size: entrySize(len) });
+    const hash = hashAt(dir, version, ptr + off + F.DE_NAME, len);
+    entries.push({ hash, off, size: entrySize(len) });
   }
   return entries.sort((a, b) => a.hash - b.hash);
 }
@@ -244,10 +244,11 @@ function splitAt(entries: Entry[], bytes: number): number {
 
 /** Writes entries, taken from a copy of their old block, one behind the other into a leaf. */
 function pack(dir: Inode, ptr: number, from: Uint8Array, entries: Entry[]): void {
+  const { u8 } = dir.vol;
   let at = 0;
   let last = 0;
   for (const { off, size } of entries) {
-    dir.vol.u8.set(from.subarray(off, off + size), ptr + at);
+    for (let i = 0; i < size; i++) u8[ptr + at + i] = from[off + i];
     putRecLen(dir, ptr + at, size);
     last = at;
     at += size;

@@ -6,10 +6,12 @@ import { assert } from '../assert.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { FileFolios } from '../cache/folio.ts';
 import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
+import type { Journal } from '../jbd2/journal.ts';
 import { choosePath, type DataPath } from './datapath.ts';
 import type { Delayed } from './delayed.ts';
 import { hasBit } from './features.ts';
 import { readGroup } from './group.ts';
+import { inodeChecksumHolds, sealInode } from './inodesum.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** A buffer that holds a piece of an inode table. */
@@ -33,6 +35,8 @@ export class Inode {
   readonly off: number;
   /** Names looked up in this directory, with their inode numbers; 0 = not there. */
   names: Map<string, number> | null = null;
+  /** What `names` does not have is not in this directory. */
+  allNames = false;
   /** One more than the group where the last file of this directory went; 0 = none yet. */
   hint = 0;
   /** The first block of this directory, when it is a list, that may have room. */
@@ -78,6 +82,8 @@ export class Inode {
   #fixed = 0;
   /** The step that edits it, so that a step saves and seals it once. */
   #edits = 0;
+  /** The transaction that has it on its list of records to seal. */
+  #unsealed: object | null = null;
 
   constructor(vol: Ext4Volume, ino: number, pblk: number, off: number) {
     this.vol = vol;
@@ -105,7 +111,13 @@ export class Inode {
   /** Address of the record's bytes, valid until the step ends. Throws Missing; EBADMSG, EUCLEAN. */
   at(): number {
     if (this.#fixed !== 0) return this.#fixed;
-    const buffer = this.vol.cache.get(this.pblk);
+    const { cache } = this.vol;
+    const held = this.#buffer;
+    // What this turn holds stays where it is, and a buffer that was dropped is not up to date.
+    if (held?.turn === cache.turn && held.uptodate && held.kind === KIND_INODES) {
+      return held.ptr + this.off;
+    }
+    const buffer = cache.get(this.pblk);
     if (buffer !== this.#buffer || buffer.kind !== KIND_INODES) {
       buffer.kind = KIND_INODES;
       this.#load(buffer.ptr + this.off, this.vol.sums.on);
@@ -150,7 +162,7 @@ export class Inode {
 
   // ---- changing it, within a handle
 
-  /** Address of the record for changes, until the step ends. The checksum follows when the handle stops. */
+  /** Address of the record for changes, until the step ends. The checksum follows when the transaction commits. */
   edit(): number {
     const ptr = this.at();
     const { journal } = this.vol;
@@ -158,8 +170,8 @@ export class Inode {
     assert(journal !== null && this.#fixed === 0, 'an inode is changed on a mount that writes');
     if (this.#edits === journal.step && buffer.tx !== null) return buffer.ptr + this.off;
     this.#edits = journal.step;
-    journal.onUndo(reload, this, undefined);
-    journal.after(sealInode, this, undefined);
+    journal.onUndo(reload, this, journal);
+    journal.after(sealLater, this, journal);
     assert(ptr !== 0, 'an inode has bytes');
     return journal.write(buffer, this.off, this.vol.sb.inodeSize);
   }
@@ -208,7 +220,7 @@ export class Inode {
   }
 
   /** Takes the record that was just made at its place, within a handle: its checksum follows when the
-   *  handle stops. */
+   *  transaction commits. */
   adoptRecord(buffer: Buffer): void {
     this.#chosen = false;
     this.#load(buffer.ptr + this.off, false);
@@ -217,7 +229,7 @@ export class Inode {
     this.#edits = this.vol.journal!.step;
     this.dataTid = this.vol.journal!.tid;
     this.mayInline = this.isFile && hasBit(this.vol.sb.incompat, F.INCOMPAT_INLINE_DATA);
-    this.vol.journal!.after(sealInode, this, undefined);
+    this.vol.journal!.after(sealLater, this, this.vol.journal!);
   }
 
   /** Reads the fields in memory afresh from the record at its place: after it was made anew there. */
@@ -228,16 +240,9 @@ export class Inode {
 
   /** Writes the checksum; also after direct changes through edit(). */
   seal(): void {
-    const { sums, dv } = this.vol;
-    if (!sums.on) return;
-    const { inodeSize } = this.vol.sb;
-    const ptr = this.vol.cache.get(this.pblk).ptr + this.off;
-    const wide = inodeHasHighSum(this.vol, ptr);
-    dv.setUint16(ptr + F.I_CHECKSUM_LO, 0, true);
-    if (wide) dv.setUint16(ptr + F.I_CHECKSUM_HI, 0, true);
-    const sum = sums.run(this.seed, ptr, inodeSize);
-    dv.setUint16(ptr + F.I_CHECKSUM_LO, sum, true);
-    if (wide) dv.setUint16(ptr + F.I_CHECKSUM_HI, sum >>> 16, true);
+    this.#unsealed = null;
+    if (!this.vol.sums.on) return;
+    sealInode(this.vol, this.vol.cache.get(this.pblk).ptr + this.off, this.seed);
   }
 
   /** Bytes of the extra fields behind the first 128; 0 in small inodes. */
@@ -257,9 +262,7 @@ export class Inode {
     this.generation = dv.getUint32(ptr + F.I_GENERATION, true);
     this.#checkExtra(ptr);
     this.seed = this.vol.sums.inodeSeed(this.ino, this.generation);
-    if (verify && !inodeChecksumHolds(this.vol, ptr, this.seed)) {
-      throw badChecksum('inode', this.#where());
-    }
+    if (verify) this.#verify(ptr);
     const low = dv.getUint32(ptr + F.I_SIZE_LO, true);
     const wide = this.isFile || this.isLargeDir(sb.incompat);
     const high = wide ? dv.getUint32(ptr + F.I_SIZE_HIGH, true) : 0;
@@ -270,6 +273,21 @@ export class Inode {
     const inline = this.has(F.EXT4_INLINE_DATA_FL);
     if (!this.#chosen || inline !== (this.path === 'inline')) this.path = choosePath(this);
     this.#chosen = true;
+  }
+
+  /** What the running transaction changed has no checksum yet. */
+  #verify(ptr: number): void {
+    if (inodeChecksumHolds(this.vol, ptr, this.seed)) return;
+    this.vol.journal?.running?.sealRecords();
+    if (!inodeChecksumHolds(this.vol, ptr, this.seed)) throw badChecksum('inode', this.#where());
+  }
+
+  /** Its checksum is written when the transaction commits. */
+  sealLater(journal: Journal): void {
+    const tx = journal.running;
+    if (this.#unsealed === tx || tx === null || !this.vol.sums.on) return;
+    this.#unsealed = tx;
+    tx.unsealed.push(this);
   }
 
   isLargeDir(incompat: number): boolean {
@@ -290,46 +308,20 @@ export class Inode {
 }
 
 /** Undo of an edit: the fields in memory come from the bytes again. */
-function reload(inode: Inode): void {
+function reload(inode: Inode, journal: Journal): void {
   inode.reload();
   inode.names = null;
+  inode.allNames = false;
+  // It may have been sealed since the bytes that come back were saved.
+  inode.sealLater(journal);
 }
 
 function restoreSize(inode: Inode, size: number): void {
   inode.size = size;
 }
 
-function sealInode(inode: Inode): void {
-  inode.seal();
-}
-
-/** Whether the checksum stored in the inode at `ptr` is right; `seed` is of its number and generation. */
-export function inodeChecksumHolds(vol: Ext4Volume, ptr: number, seed: number): boolean {
-  const { dv } = vol;
-  const wide = inodeHasHighSum(vol, ptr);
-  let stored = dv.getUint16(ptr + F.I_CHECKSUM_LO, true);
-  let sum = inodeChecksum(vol, ptr, seed);
-  if (wide) stored += dv.getUint16(ptr + F.I_CHECKSUM_HI, true) * 65536;
-  else sum %= 65536;
-  return stored === sum;
-}
-
-function inodeHasHighSum(vol: Ext4Volume, ptr: number): boolean {
-  if (vol.sb.inodeSize === F.EXT4_GOOD_OLD_INODE_SIZE) return false;
-  return vol.dv.getUint16(ptr + F.I_EXTRA_ISIZE, true) >= 4;
-}
-
-/** crc32c of the whole record, its checksum fields counting as zero. */
-export function inodeChecksum(vol: Ext4Volume, ptr: number, seed: number): number {
-  const { sums, sb } = vol;
-  let crc = sums.around(seed, ptr, F.EXT4_GOOD_OLD_INODE_SIZE, F.I_CHECKSUM_LO, 2);
-  if (sb.inodeSize === F.EXT4_GOOD_OLD_INODE_SIZE) return crc;
-  const rest = F.EXT4_GOOD_OLD_INODE_SIZE;
-  if (!inodeHasHighSum(vol, ptr)) return sums.run(crc, ptr + rest, sb.inodeSize - rest);
-  crc = sums.run(crc, ptr + rest, F.I_CHECKSUM_HI - rest);
-  crc = sums.zeros(crc, 2);
-  const after = F.I_CHECKSUM_HI + 2;
-  return sums.run(crc, ptr + after, sb.inodeSize - after);
+function sealLater(inode: Inode, journal: Journal): void {
+  inode.sealLater(journal);
 }
 
 /** The inodes in memory, by number. */
@@ -394,7 +386,9 @@ export class Inodes {
 
   /** Forgets an inode: it was freed, or its creation undone. */
   forget(ino: number): void {
-    this.#map.get(ino)?.dropFolios();
+    const known = this.#map.get(ino);
+    if (known === undefined) return;
+    known.dropFolios();
     this.#map.delete(ino);
   }
 

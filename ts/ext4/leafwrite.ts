@@ -4,7 +4,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
-import { dirBlocks, KIND_DIR, putName, recLen } from './dirblock.ts';
+import { dirBlocks, findOffset, KIND_DIR, putName, recLen } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import type { Inode } from './inode.ts';
 import { appendBlock } from './mapwrite.ts';
@@ -162,21 +162,9 @@ export function findWithPrev(
   len: number,
   name: Uint8Array,
 ): { prev: number; off: number; size: number } {
-  const { dv, u8 } = dir.vol;
+  const off = findOffset(dir, ptr, len, name);
+  if (off < 0) throw corrupt('directory', 'a name is gone', { ino: dir.ino });
   let prev = -1;
-  for (let off = 0; off < len; ) {
-    const size = recLen(dir, ptr + off);
-    const at = ptr + off + F.DE_NAME;
-    if (
-      dv.getUint32(ptr + off, true) !== 0 &&
-      dv.getUint8(ptr + off + F.DE_NAME_LEN) === name.length
-    ) {
-      let i = 0;
-      while (i < name.length && u8[at + i] === name[i]) i++;
-      if (i === name.length) return { prev, off, size };
-    }
-    prev = off;
-    off += size;
-  }
-  throw corrupt('directory', 'a name is gone', { ino: dir.ino });
+  for (let at = 0; at < off; at += recLen(dir, ptr + at)) prev = at;
+  return { prev, off, size: recLen(dir, ptr + off) };
 }

@@ -121,6 +121,7 @@ export class Journal {
     const tx = this.running;
     if (tx !== null) this.#makeRoom(tx, credits);
     else if (this.area !== null && !this.#fits(this.area, credits, 0)) throw missing.wait('space');
+    else if (this.#crowded(credits)) throw missing.wait('space');
     this.#open = true;
     this.#credits = credits;
     this.#joined = 0;
@@ -132,6 +133,7 @@ export class Journal {
     if (this.held) return this.#checkHeld(size, tx.revoked.size);
     const old = this.hooks.clock() - tx.born >= this.interval;
     if (old || size > this.maxBlocks) throw missing.wait('commit');
+    if (this.#crowded(size)) throw missing.wait('space');
     if (this.area !== null && !this.#fits(this.area, size, tx.revoked.size)) {
       throw missing.wait('space');
     }
@@ -141,6 +143,12 @@ export class Journal {
     const fits = this.area === null || this.#fits(this.area, size, revokes);
     if (size <= this.maxBlocks && fits) return;
     throw new Ext4Error('ENOSPC', 'more changes than one transaction holds');
+  }
+
+  /** Whether what is not home keeps half of the cache, a transaction of so many blocks included: the log may be larger
+   *  than the cache. */
+  #crowded(blocks: number): boolean {
+    return this.latest.size + blocks > this.cache.arena.units / 2;
   }
 
   /** Whether a transaction of so many blocks and revokes fits into what is free of the log. */

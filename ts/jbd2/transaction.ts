@@ -3,10 +3,17 @@
 
 import type { Buffer, LogBlock } from '../cache/buffer.ts';
 
+/** A record that can write its checksum. */
+export interface Sealed {
+  seal(): void;
+}
+
 export class Transaction {
   readonly tid: number;
   /** Blocks it changed, while it runs. */
   readonly buffers = new Set<Buffer>();
+  /** Records in its blocks whose checksums are not up to date: sealed when it commits, or when somebody verifies. */
+  readonly unsealed: Sealed[] = [];
   /** Freed metadata blocks: revoked when it commits, and never written home from older transactions. */
   readonly revoked = new Set<number>();
   /** Its blocks as they were committed, by home block; those that a newer transaction took over are gone. */
@@ -21,6 +28,13 @@ export class Transaction {
   constructor(tid: number, born: number) {
     this.tid = tid;
     this.born = born;
+  }
+
+  /** Brings the checksums of all records up to date. */
+  sealRecords(): void {
+    const { unsealed } = this;
+    for (let i = 0; i < unsealed.length; i++) unsealed[i].seal();
+    unsealed.length = 0;
   }
 
   /** Nothing to commit. */

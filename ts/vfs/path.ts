@@ -110,7 +110,10 @@ function knownChild(vol: Ext4Volume, ino: number, key: string): { dir: Inode; in
 /** Keeps in mind what a name leads to, 0 for nothing. Part of a step. */
 export function rememberName(dir: Inode, key: string, ino: number): void {
   if (dir.has(F.EXT4_CASEFOLD_FL)) return;
-  if (dir.names === null || dir.names.size >= MAX_NAMES) dir.names = new Map();
+  if (dir.names === null || dir.names.size >= MAX_NAMES) {
+    dir.names = new Map();
+    dir.allNames = false;
+  }
   dir.names.set(key, ino);
 }
 

@@ -4,8 +4,9 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { lookupStep } from '../ext4/dir.ts';
-import type { Place } from '../ext4/dirblock.ts';
-import { isLongList } from '../ext4/dirwrite.ts';
+import { NOWHERE, type Place } from '../ext4/dirblock.ts';
+import { isIndexed, isLongList } from '../ext4/dirwrite.ts';
+import { pathTo } from '../ext4/htree.ts';
 import type { Inode } from '../ext4/inode.ts';
 import { createStep, unlinkStep } from '../ext4/namei.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
@@ -31,12 +32,28 @@ export function makeKnown(vol: Ext4Volume, path: string, mode: number): number {
   const key = path.slice(path.lastIndexOf('/') + 1);
   const name = plainName(key);
   if (name === null || (dir.names?.get(key) ?? 0) !== 0) return LONG_WAY;
-  const place = lookupStep(dir, name);
+  const all = dir.allNames && dir.names !== null;
+  const place = all ? leafFor(dir, name) : lookupStep(dir, name);
   if (place === null || place.ino !== 0) return LONG_WAY;
   if (place.path === undefined && isLongList(dir)) return LONG_WAY;
   const ino = createStep(dir, name, { mode, room: -1, path: place.path });
+  dir.allNames = all;
   rememberName(dir, key, ino);
+  if ((mode & F.S_IFMT) === F.S_IFDIR) knowAll(vol.inodes.get(ino));
   return ino;
+}
+
+/** Where a name goes that the directory is known not to have. */
+function leafFor(dir: Inode, name: Uint8Array): Place {
+  const indexed = isIndexed(dir) && dir.size > dir.vol.sb.blockSize;
+  const path = indexed ? pathTo(dir, name) : null;
+  return path === null ? NOWHERE : { ino: 0, lblk: -1, path };
+}
+
+/** Of a new directory all names are known. */
+function knowAll(dir: Inode): void {
+  dir.names = new Map();
+  dir.allNames = true;
 }
 
 /** A step: removes a name that is no directory's; the number of the inode that is to go with it, or 0.
