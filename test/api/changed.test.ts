@@ -88,11 +88,6 @@ need.describe('a writable mount', [need.tool('mke2fs', 'e2fsck')], () => {
       again.unmountSync();
     });
 
-    test('says of transactions, trim and shutdown that they come later', async () => {
-      for (const call of [() => fs.transaction(async () => 1), fs.trim, () => fs.shutdown()])
-        await expect(call()).rejects.toMatchObject({ code: 'EOPNOTSUPP' });
-    });
-
     test('empty files can be written, copied, and set to the size they have', async () => {
       await p.writeFile('/empty', '', { mode: 0o640 });
       await p.appendFile('/empty', new Uint8Array(0));

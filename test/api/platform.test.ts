@@ -27,6 +27,7 @@ const WEB = {
   queueMicrotask,
   setTimeout,
   clearTimeout,
+  performance,
 };
 
 interface Bundle {
@@ -91,6 +92,21 @@ need.describe('without Node', [need.tool('mke2fs')], () => {
       expect([encoding, mine]).toEqual([encoding, real.toString(encoding as BufferEncoding)]);
     }
     expect(() => fs.readFileSync('/file', 'klingon' as BufferEncoding)).toThrow(/invalid encoding/);
+  });
+
+  test('text is written in every encoding as Node would', () => {
+    const image = new Uint8Array(nodefs.readFileSync(fixture.image));
+    const own = lib.mountSync(lib.memoryDevice(image, { shared: false }), { shared: false });
+    const texts = ['ünï 日本 😀', '6869f', '68zz69', 'aGk=', 'a-_/+b', 'aGkx!aGk', '\ud800', ''];
+    const encodings = ['utf8', 'latin1', 'ascii', 'hex', 'base64', 'base64url', 'utf16le', 'ucs2'];
+    for (const encoding of encodings as BufferEncoding[]) {
+      for (const text of texts) {
+        own.writeFileSync('/written', text, encoding);
+        const bytes = Buffer.from(own.readFileSync('/written'));
+        expect([encoding, text, bytes]).toEqual([encoding, text, Buffer.from(text, encoding)]);
+      }
+    }
+    own.unmountSync();
   });
 
   test('names, stats and errors are Node’s', async () => {

@@ -35,7 +35,7 @@ test('without an image every check holds and nothing is left behind', {
   const before = tours();
   const { code, out, err } = await ext4('start');
   expect({ code, err }).toEqual({ code: 0, err: '' });
-  expect(out.match(/✓/g)?.length).toBe(3);
+  expect(out.match(/✓/g)?.length).toBe(6);
   expect(out).not.toContain('✗');
   expect(out).toContain('replayed in memory');
   expect(out).toContain(`${grouped(embeddedManifest().trim().split('\n').length)} files: names`);

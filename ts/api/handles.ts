@@ -122,7 +122,7 @@ export class FileSystemFileHandle extends Handle {
   async createWritable(o: WritableOptions = {}): Promise<FileSystemWritableFileStream> {
     const { locks, ops, swaps } = this.tree;
     const path = await this.#lock(o.mode === 'exclusive' ? 'exclusive' : 'siloed');
-    const swap = join(dirOf(path), `.${crypto.randomUUID()}.swap`);
+    const swap = join(dirOf(path), swapName());
     const done = () => {
       swaps.delete(swap);
       locks.release(path);
@@ -292,6 +292,12 @@ function kindOf(of: Pick<Stats, 'isDirectory' | 'isFile'>): Kind | null {
 
 function join(dir: string, name: string): string {
   return dir === '/' ? `/${name}` : `${dir}/${name}`;
+}
+
+/** A name that nobody else has. randomUUID() is for secure pages only. */
+function swapName(): string {
+  const drawn = crypto.getRandomValues(new Uint32Array(4));
+  return `.${Array.from(drawn, (n) => n.toString(36)).join('')}.swap`;
 }
 
 function dirOf(path: string): string {

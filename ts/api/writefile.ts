@@ -99,7 +99,7 @@ function* intoPath(vfs: FileSystem, at: Path, w: WritingPath): Work<void> {
 
 function* intoFile(vfs: FileSystem, fd: number, w: Writing): Work<void> {
   checkAbort(w.signal);
-  if (w.source instanceof Uint8Array) yield* writeAll(vfs, fd, w.source, w.signal);
+  if (ArrayBuffer.isView(w.source)) yield* writeAll(vfs, fd, w.source, w.signal);
   else yield* writePieces(vfs, fd, w.source, w.signal);
   if (w.flush) yield* ask(vfs.data.fsync(fd, false), 'fsync');
 }
