@@ -53,7 +53,11 @@ for (const [name, size] of [
     () => fresh(b, size),
   );
   const bare = { name: 'mke2fs', run: async (count) => (await peer.run(count)) - count * start };
-  const mine = timed('ours', () => ours(a, size), () => fresh(a, size));
+  const mine = timed(
+    'ours',
+    () => ours(a, size),
+    () => fresh(a, size),
+  );
   const times = await race([mine, bare], { rounds });
   compare(`mkfs of ${name}`, times, { ours: 'ours', peer: 'mke2fs', target: 0.5 });
   tool('e2fsck', ['-fn', a]);
