@@ -22,6 +22,8 @@ interface State {
   /** Clock when the operation that leads here began. */
   begun: number;
   bytes: Uint8Array;
+  /** The operation moved data about: any byte may have been zero on the way. */
+  moves: boolean;
 }
 
 export interface Survivor {
@@ -37,9 +39,6 @@ export class Crash {
   readonly #states: State[] = [];
   /** Clock of an acknowledgement, and how many states were passed then. */
   readonly #acks: { clock: number; count: number }[] = [];
-  /** Operations that move data about: any byte may be zero on the way. */
-  moves = false;
-
   constructor(kind: KindName, o: SubjectOptions = {}, seed = 1) {
     this.subject = new Subject(kind, { ...o, record: true });
     this.#seed = seed;
@@ -54,15 +53,15 @@ export class Crash {
     this.subject.sync();
     this.#base = this.subject.image();
     this.#recorder.forget();
-    this.#states.push({ begun: 0, bytes: this.subject.read() });
+    this.#states.push({ begun: 0, bytes: this.subject.read(), moves: false });
     this.#acks.push({ clock: 0, count: 0 });
   }
 
-  /** One operation. */
-  op(act: (s: Subject) => void): void {
+  /** One operation; whether it moved data about, if it says so. */
+  op(act: (s: Subject) => unknown): void {
     const begun = this.#recorder.clock;
-    act(this.subject);
-    this.#states.push({ begun, bytes: this.subject.read() });
+    const moves = act(this.subject) === true;
+    this.#states.push({ begun, bytes: this.subject.read(), moves });
   }
 
   /** What was done is acknowledged. */
@@ -128,21 +127,21 @@ export class Crash {
   #judge(bytes: Uint8Array, clock: number, where: string): void {
     const ack = this.#acks.filter((a) => a.clock <= clock).at(-1)!;
     const to = this.#states.filter((s) => s.begun <= clock).length;
-    const states = this.#states.slice(ack.count, Math.max(to, ack.count + 1)).map((s) => s.bytes);
-    const sizes = states.map((s) => s.length);
+    const states = this.#states.slice(ack.count, Math.max(to, ack.count + 1));
+    const sizes = states.map((s) => s.bytes.length);
     expect(bytes.length, `${where}: size, of ${sizes}`).toBeGreaterThanOrEqual(Math.min(...sizes));
     expect(bytes.length, `${where}: size, of ${sizes}`).toBeLessThanOrEqual(Math.max(...sizes));
     const foreign = bytes.findIndex((byte, at) => !this.#allowed(states, at, byte));
     if (foreign < 0) return;
-    const allowed = states.map((s) => s[foreign] ?? 0);
+    const allowed = states.map((s) => s.bytes[foreign] ?? 0);
     expect.fail(
       `${where}: byte ${foreign} of ${bytes.length} is ${bytes[foreign]}, not ${allowed}`,
     );
   }
 
-  #allowed(states: Uint8Array[], at: number, byte: number): boolean {
-    if (this.moves && byte === 0 && states.length > 1) return true;
-    return states.some((s) => (s[at] ?? 0) === byte);
+  #allowed(states: State[], at: number, byte: number): boolean {
+    if (byte === 0 && states.slice(1).some((s) => s.moves)) return true;
+    return states.some((s) => (s.bytes[at] ?? 0) === byte);
   }
 }
 

@@ -28,9 +28,14 @@ export class Exerciser {
   readonly counts: Record<string, number> = {};
   readonly #pollutes: boolean;
 
-  constructor(kind: KindName, seed: number, o: SubjectOptions & { pollute?: boolean } = {}) {
+  /** On a fresh image of a kind, or a subject that is there, whose file is empty. */
+  constructor(
+    on: KindName | Subject,
+    seed: number,
+    o: SubjectOptions & { pollute?: boolean } = {},
+  ) {
     const { pollute = true, ...rest } = o;
-    this.subject = new Subject(kind, rest);
+    this.subject = typeof on === 'string' ? new Subject(on, rest) : on;
     this.#pollutes = pollute;
     this.#r = random(seed);
     this.#seed = seed;
@@ -46,7 +51,8 @@ export class Exerciser {
     for (let i = 0; i < count; i++) this.one();
   }
 
-  one(): void {
+  /** Does one operation; its name. */
+  one(): string {
     const op = this.#next();
     this.#done++;
     this.#last.push(`${op[0]}(${op.slice(1).join(',')})`);
@@ -61,6 +67,7 @@ export class Exerciser {
       throw error;
     }
     expect(this.subject.size, this.where).toBe(this.#size);
+    return op[0];
   }
 
   /** All of the file is as it should be; with `image`, also after a cut now, and to e2fsck. */
@@ -77,7 +84,9 @@ export class Exerciser {
     const { kind } = this.subject;
     const sync: Op = [r.pick(['fsync', 'sync'])];
     if (k < 330) return ['write', ...this.#span(MAX_SIZE)];
-    if (k < 600) return ['read', ...this.#span(this.#size + 1)];
+    if (k < 560) return ['read', ...this.#span(this.#size + 1)];
+    if (k < 590) return ['map', ...this.#span(this.#size)];
+    if (k < 600) return ['foul'];
     if (k < 650) return ['append', 1 + r.int(r.chance(0.5) ? 200 : 9000)];
     if (k < 720) return ['trunc', this.#edge(r.chance(0.4) ? MAX_SIZE : this.#size + 5000)];
     if (k < 800) return ['punch', ...this.#span(MAX_SIZE)];
@@ -136,7 +145,9 @@ export class Exerciser {
       if (c !== true) this.#resize(Math.max(this.#size, pos + len));
       const end = Math.min(pos + len, this.#size);
       if (name === 'zero' && pos < end) this.#want.fill(0, pos, end);
-    } else if (name === 'collapse' || name === 'insert') this.#shift(name, pos, len);
+    } else if (name === 'map') this.#map(pos, len);
+    else if (name === 'foul') this.#foul();
+    else if (name === 'collapse' || name === 'insert') this.#shift(name, pos, len);
     else if (name === 'fsync') subject.fsync();
     else if (name === 'sync') subject.sync();
     else if (name === 'remount') subject.remount();
@@ -150,6 +161,36 @@ export class Exerciser {
     expect(this.subject.put(pos, data), this.where).toBe(len);
     this.#resize(Math.max(this.#size, pos + len));
     this.#want.set(data, pos);
+  }
+
+  /** A view: what it shows, and stores through it. Journalled data has none. */
+  #map(pos: number, len: number): void {
+    const { subject } = this;
+    if (pos >= this.#size || subject.inode.path === 'journalled') return;
+    const view = subject.fs.viewSync(subject.fd, pos, len, true);
+    const byte = 1 + this.#r.int(0x50);
+    let at = pos;
+    for (const part of view.segments) {
+      const bad = difference(part, this.#want.subarray(at, at + part.length));
+      if (bad !== '') expect.fail(`${this.where}: a view from ${at} on: ${bad}`);
+      part.fill(byte);
+      at += part.length;
+    }
+    this.#want.fill(byte, pos, at);
+    view.dirty(0, at - pos);
+    view.release();
+  }
+
+  /** Stores behind the end of the file, in its last block, as mmap can make them. */
+  #foul(): void {
+    const { subject } = this;
+    if (this.#size === 0 || subject.inode.path === 'journalled' || !this.#pollutes) return;
+    const view = subject.fs.viewSync(subject.fd, this.#size - 1, 1, true);
+    const end = view.ptrs[0] + 1;
+    const left = (subject.block - (this.#size % subject.block)) % subject.block;
+    new Uint8Array(view.memory.buffer, end, left).fill(FOUL);
+    view.dirty(0, 1);
+    view.release();
   }
 
   #read(pos: number, len: number): void {
