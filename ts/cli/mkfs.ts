@@ -6,7 +6,8 @@ import type { BlockDevice } from '../block/device.ts';
 import type { MkfsOptions, MkfsResult } from '../mkfs/options.ts';
 import { type Call, type Command, JSON_FACTS } from './args.ts';
 import { Failure, UsageError } from './errors.ts';
-import { optionsOf, sizeOf } from './mkfsargs.ts';
+import { deviceNumbers } from './format.ts';
+import { journalPathOf, optionsOf, sizeOf } from './mkfsargs.ts';
 
 export const mkfs: Command = {
   usage: 'mkfs [OPTION…] IMAGE [SIZE|fit]',
@@ -67,7 +68,9 @@ options give the same bytes.`,
     const options = optionsOf(call);
     const tree = call.value('d');
     const bytes = await bytesFor(size, tree, options);
-    const result = await make(call, image, bytes, options).catch(plainly);
+    const result = await withJournal(call, options, () => make(call, image, bytes, options)).catch(
+      plainly,
+    );
     if (tree !== undefined && !call.has('n'))
       await (await import('./mkfstree.ts')).fill(call, image, tree, result);
     if (call.has('json')) await call.io.out.line(JSON.stringify(result, null, 2));
@@ -98,6 +101,27 @@ function plainly(error: unknown): never {
   const { code, message } = error as NodeJS.ErrnoException;
   const why = code === 'EINVAL' && /\((.*)\)(?:, mkfs)?$/s.exec(message)?.[1];
   throw why ? new Failure(why) : error;
+}
+
+/** Opens the journal device for as long as the work takes. */
+async function withJournal<T>(
+  call: Call,
+  options: MkfsOptions,
+  work: () => Promise<T>,
+): Promise<T> {
+  const path = journalPathOf(call);
+  if (path === undefined) return work();
+  const { openFile } = await import('../block/node.ts');
+  const device = openFile(path);
+  options.journalDevice = device;
+  options.journalDeviceNumber = deviceNumber(statSync(path).rdev);
+  return work().finally(() => device.close());
+}
+
+/** A device number as the kernel keeps it on disk: 8 bits of the minor number, 12 of the major, 12 more. */
+function deviceNumber(rdev: number): number {
+  const { major, minor } = deviceNumbers(rdev);
+  return (minor % 256) + major * 256 + Math.floor(minor / 256) * 2 ** 20;
 }
 
 /** Checks, prepares the file, makes. */

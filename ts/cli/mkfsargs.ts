@@ -42,6 +42,12 @@ export function optionsOf(call: Call): MkfsOptions {
   return defined(options);
 }
 
+/** The path of -J device=, if there is one. */
+export function journalPathOf(call: Call): string | undefined {
+  for (const [name, value] of pairs(call.value('J'))) if (name === 'device') return value;
+  return undefined;
+}
+
 function epoch(text: string | undefined): number | undefined {
   if (!text) return undefined;
   if (!/^\d+$/.test(text)) throw new UsageError(`SOURCE_DATE_EPOCH '${text}' is no time`);
@@ -129,6 +135,7 @@ function extended(text: string | undefined): Partial<MkfsOptions> {
 function journal(text: string | undefined): JournalOptions {
   const options: JournalOptions = {};
   for (const [name, value] of pairs(text)) {
+    if (name === 'device') continue;
     const number = numberOf(value ?? '', `-J ${name}`);
     if (name === 'size') options.size = number! * 2 ** 20;
     else if (name === 'location') options.location = number;

@@ -11,9 +11,17 @@ import { uuidText } from './ids.ts';
 import { Image } from './image.ts';
 import { makeBadInode, putTables } from './inodes.ts';
 import { journalSize, makeJournal } from './journal.ts';
+import {
+  checkJournalDevice,
+  enterUser,
+  type JournalDevice,
+  readJournalDevice,
+  writeJournalDevice,
+} from './journaldev.ts';
 import { layOut } from './layout.ts';
 import type { MkfsOptions, MkfsResult } from './options.ts';
 import { makeMmp, makeOrphanFile } from './orphans.ts';
+import type { Settings } from './plan.ts';
 import { makeResizeInode } from './resize.ts';
 import { refuse, settle } from './settle.ts';
 import { makeSuper, putSupers } from './super.ts';
@@ -29,17 +37,28 @@ import {
 /** Makes a file system on the device. EINVAL in one line for what cannot be; then nothing has been written. */
 export function* mkfsFlow(device: BlockDevice, o: MkfsOptions): Making<MkfsResult> {
   const offset = o.offset ?? 0;
-  const made = build(device.size, device.blockSize, o);
+  const settings = settingsOf(device.size, device.blockSize, o);
+  const written: Written = { bytes: 0, calls: 0 };
+  if (settings.features.has(JOURNAL_DEV)) {
+    const size = settings.blocks * settings.blockSize;
+    const to = { device, offset, size, zeroed: settings.zeroed };
+    yield* writeJournalDevice(to, settings, written);
+    return journalReport(settings, written);
+  }
+  const journal = o.journalDevice ? yield* readJournalDevice(o.journalDevice, settings.uuid) : null;
+  const made = build(settings, journal);
   const { g } = made.img;
   const to = { device, offset, size: g.blocks * g.blockSize, zeroed: g.zeroed };
-  const written: Written = { bytes: 0, calls: 0 };
-  yield* writeImage(to, made.img, made.primary, written);
+  yield* writeImage(to, made, journal, written);
   return report(made, written);
 }
 
 /** What mkfs would make on a device of `size` bytes, without one. */
 export function planMkfs(size: number, o: MkfsOptions): MkfsResult {
-  return report(build(size, 1, o), { bytes: 0, calls: 0 });
+  const settings = settingsOf(size, 1, o);
+  const written = { bytes: 0, calls: 0 };
+  if (settings.features.has(JOURNAL_DEV)) return journalReport(settings, written);
+  return report(build(settings, null), written);
 }
 
 interface Made {
@@ -49,16 +68,24 @@ interface Made {
   primary: Uint8Array;
 }
 
-/** The whole image but for ranges of zeroes, in memory. */
-function build(deviceSize: number, deviceBlock: number, o: MkfsOptions): Made {
+function settingsOf(deviceSize: number, deviceBlock: number, o: MkfsOptions): Settings {
   const offset = o.offset ?? 0;
   if (offset < 0 || offset >= deviceSize || offset % deviceBlock !== 0) {
     throw refuse(`offset ${offset} of a device of ${deviceSize} bytes`);
   }
   const settings = settle(o, deviceSize - offset);
-  if (settings.features.has(JOURNAL_DEV)) throw refuse('journal_dev is not made yet');
+  if (settings.features.has(JOURNAL_DEV)) checkJournalDevice(settings);
+  return settings;
+}
+
+/** The whole image but for ranges of zeroes, in memory. */
+function build(settings: Settings, journal: JournalDevice | null): Made {
   const g = geometryOf(settings);
+  if (journal && journal.blockSize !== g.blockSize) {
+    throw refuse(`the journal device has blocks of ${journal.blockSize} bytes, not ${g.blockSize}`);
+  }
   const img = new Image(g, layOut(g));
+  if (journal) img.journalUuid = journal.uuid;
   makeFiles(img);
   putTables(img);
   const table = makeGroups(img);
@@ -76,11 +103,17 @@ function makeFiles(img: Image): void {
   if (features.has(ORPHAN_FILE)) makeOrphanFile(img);
 }
 
-function* writeImage(to: Target, img: Image, primary: Uint8Array, written: Written): Making<void> {
+function* writeImage(
+  to: Target,
+  { img, primary }: Made,
+  journal: JournalDevice | null,
+  written: Written,
+): Making<void> {
   yield* wipeMarks(to, written);
   yield* zeroTables(to, img, written);
   for (const { dpos, len } of img.zeroes) yield* zeroRange(to, dpos, len, written);
   yield* writePieces(to, img.pieces, written);
+  if (journal) yield* enterUser(journal, img.g.uuid);
   yield* writeSuper(to, primary, written);
 }
 
@@ -110,6 +143,26 @@ function report({ img, table }: Made, written: Written): MkfsResult {
     uuid: uuidText(g.uuid),
     features: g.features.names(),
     notes: g.notes,
+    written: written.bytes,
+    writes: written.calls,
+  };
+}
+
+/** A journal device holds no file system: all but its size is zero. */
+function journalReport(s: Settings, written: Written): MkfsResult {
+  return {
+    blockSize: s.blockSize,
+    blocks: s.blocks,
+    inodes: 0,
+    groups: 0,
+    freeBlocks: 0,
+    freeInodes: 0,
+    journalBlocks: s.blocks,
+    journalRuns: [],
+    label: new TextDecoder().decode(s.label),
+    uuid: uuidText(s.uuid),
+    features: ['journal_dev'],
+    notes: s.notes,
     written: written.bytes,
     writes: written.calls,
   };

@@ -52,6 +52,8 @@ export interface MkfsOptions {
   journal?: JournalOptions | false;
   /** -J device: a journal of its own made with `features: 'journal_dev'`. It is written to. */
   journalDevice?: BlockDevice;
+  /** The journal device's number, as the kernel writes it: where it looks first. */
+  journalDeviceNumber?: number;
   /** -E stride, in blocks */
   stride?: number;
   /** -E stripe_width, in blocks */

@@ -33,6 +33,7 @@ export interface Settings {
   stripeWidth: number;
   journal: JournalPlan | null;
   journalDevice: BlockDevice | null;
+  journalDeviceNumber: number;
   /** Blocks asked for; 0: by size. */
   orphanBlocks: number;
   mmpInterval: number;

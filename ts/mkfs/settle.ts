@@ -61,6 +61,7 @@ export function settle(o: MkfsOptions, deviceBytes: number): Settings {
     stripeWidth: whole(o.stripeWidth ?? 0, 0, 0xffffffff, 'stripe width'),
     journal: settleJournal(o, features, blockSize),
     journalDevice: o.journalDevice ?? null,
+    journalDeviceNumber: whole(o.journalDeviceNumber ?? 0, 0, 0xffffffff, 'device number'),
     orphanBlocks: settleOrphans(o, blockSize),
     mmpInterval: whole(o.mmpUpdateInterval ?? 5, 1, 300, 'MMP update interval'),
     backups: whole(o.numBackupSb ?? 2, 0, 2, 'number of backup superblocks'),

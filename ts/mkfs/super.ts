@@ -89,7 +89,10 @@ function time(dv: DataView, low: number, high: number, seconds: number): void {
 }
 
 function writeJournal(img: Image, raw: Uint8Array, dv: DataView): void {
-  if (img.journalUuid) raw.set(img.journalUuid, F.S_JOURNAL_UUID);
+  if (img.journalUuid) {
+    raw.set(img.journalUuid, F.S_JOURNAL_UUID);
+    dv.setUint32(F.S_JOURNAL_DEV, img.g.journalDeviceNumber, true);
+  }
   const inode = img.journalInode;
   if (inode === null) return;
   dv.setUint32(F.S_JOURNAL_INUM, F.EXT4_JOURNAL_INO, true);
