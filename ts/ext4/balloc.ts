@@ -4,8 +4,10 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { assert } from '../assert.ts';
+import type { Buffer } from '../cache/buffer.ts';
 import { missing } from '../cache/missing.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
+import { hasBit } from './features.ts';
 import { type Group, readGroup } from './group.ts';
 import { addCount, addFree, blockBitmap, editGroup, sumFree } from './groupwrite.ts';
 import { spaceForData } from './reserve.ts';
@@ -85,7 +87,7 @@ function takeIn(
 ): Blocks | null {
   const { sb, cache } = vol;
   const { exports } = cache.kernels;
-  const bitmap = blockBitmap(vol, group);
+  const bitmap = searchable(vol, group);
   const search = vol.pending.get(group.number)?.ptr ?? bitmap.ptr;
   const bits = sb.blocksPerGroup / sb.clusterBlocks;
   let bit = exports.bitmapFindClear(search, from, bits, need);
@@ -95,6 +97,16 @@ function takeIn(
   take(vol, group, bit, end - bit);
   const pblk = sb.groupStart(group.number) + bit * sb.clusterBlocks;
   return { pblk, count: (end - bit) * sb.clusterBlocks };
+}
+
+/** The bitmap of a group; the first sight of one that was never used makes it, in a handle of its own if none is open. */
+function searchable(vol: Ext4Volume, group: Group): Buffer {
+  const journal = vol.journal!;
+  if (journal.open || !hasBit(group.flags, F.EXT4_BG_BLOCK_UNINIT)) return blockBitmap(vol, group);
+  journal.start(2);
+  const bitmap = blockBitmap(vol, group);
+  journal.stop();
+  return bitmap;
 }
 
 /** Sets bits in the bitmap, and in the one to search; counts follow. */
@@ -179,10 +191,10 @@ export function holdRun(vol: Ext4Volume, pblk: number, count: number): boolean {
   return true;
 }
 
-/** The runs of a group that may be given out, in blocks. Throws Missing. */
+/** The runs of a group that may be given out, in blocks; none of one that was never used. Throws Missing. */
 export function freeRuns(vol: Ext4Volume, group: Group): Blocks[] {
   const { sb, cache } = vol;
-  if (group.freeClusters === 0) return [];
+  if (group.freeClusters === 0 || hasBit(group.flags, F.EXT4_BG_BLOCK_UNINIT)) return [];
   const { exports } = cache.kernels;
   const ptr = vol.pending.get(group.number)?.ptr ?? blockBitmap(vol, group).ptr;
   const inGroup = Math.min(sb.blocksPerGroup, sb.blocks - sb.groupStart(group.number));
