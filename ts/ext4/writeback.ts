@@ -38,6 +38,7 @@ import {
 } from './mapwrite.ts';
 import { touchForWrite } from './size.ts';
 import type { Ext4Volume } from './volume.ts';
+import { zeroOut } from './zeroout.ts';
 
 /** Bytes, and runs, that are written between two handles. */
 const BATCH_BYTES = 8 << 20;
@@ -252,13 +253,35 @@ function* writeBatch(inode: Inode, batch: Ioend[], errors: Ext4Error[]): Flow<vo
       yield* step(holdSize, inode, io);
     }
   }
-  for (let next = 0; next < batch.length; ) {
-    const r = yield* attempt(completeStep, inode, batch, next);
-    if (r instanceof Ext4Error) batch[next].error = r;
-    next = r instanceof Ext4Error ? next + 1 : r;
-  }
+  yield* completeBatch(inode, batch);
   for (const { error } of batch) if (error !== undefined) errors.push(error);
   yield* step(finishBatch, inode, batch);
+}
+
+/** As many ioends in a handle as fit; where there is no room for that, one; and where not even for one, the extent around
+ *  it is zeroed. What cannot be done has its error. */
+function* completeBatch(inode: Inode, batch: Ioend[]): Flow<void> {
+  let most = CONVERT_RUNS;
+  let zeroed = -1;
+  for (let next = 0; next < batch.length; ) {
+    const r = yield* attempt(completeStep, inode, batch, { from: next, most });
+    if (!(r instanceof Ext4Error)) {
+      next = r;
+      continue;
+    }
+    const io = batch[next];
+    const full = r.code === 'ENOSPC' && io.error === undefined && io.type === IOMAP_UNWRITTEN;
+    if (full && most > 1) most = 1;
+    else if (full && zeroed < next && (yield* zeroOut(inode, io, onDisk(batch)))) zeroed = next;
+    else {
+      io.error = r;
+      next++;
+    }
+  }
+}
+
+function onDisk(batch: Ioend[]): Ioend[] {
+  return batch.filter(({ error }) => error === undefined);
 }
 
 /** Data of the block where the size on disk lies could not be written: what is behind that size on the disk may be
@@ -280,15 +303,19 @@ function submitStep(inode: Inode, io: Ioend): Uint8Array[] {
 
 // ---- completion
 
-/** One handle: makes what was written count, from batch number `from` on; returns where to go on. */
-function completeStep(inode: Inode, batch: Ioend[], from: number): number {
+/** One handle: makes what was written count, from batch number `from` on, of `most` at most; returns where to go on. */
+function completeStep(
+  inode: Inode,
+  batch: Ioend[],
+  { from, most }: { from: number; most: number },
+): number {
   const { vol } = inode;
   const { blockSize } = vol.sb;
   inode.at();
   let to = from;
   let end = 0;
   let work = 0;
-  for (; to < batch.length && work < CONVERT_RUNS; to++) {
+  for (; to < batch.length && work < most; to++) {
     const io = batch[to];
     if (io.error !== undefined) continue;
     if (io.type !== IOMAP_MAPPED) work++;
