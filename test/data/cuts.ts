@@ -1,6 +1,7 @@
-// Power cuts under a file: what reaches the device from begin() on is recorded, and every cut of it is recovered by us. The
-// size must be one between the last fsync and the cut; each byte below it must be one that the file had there in that
-// time, or zero where the file did not reach. So what fsync acknowledged is there, and no byte is ever foreign.
+// Power cuts under a file: what reaches the device from begin() on is recorded, and every cut of it is recovered by
+// us. The size must be one between the last fsync and the cut; each byte below it must be one that the file had
+// there in that time, or zero where the file did not reach. So what fsync acknowledged is there, and no byte is
+// ever foreign.
 
 import { expect } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';

@@ -1,6 +1,6 @@
-// Random operations on a file of every path of data, compared with a plain array of bytes after each read, whole every 500
-// operations, and after a power cut with e2fsck every 10,000. Behind the end of the file the disk is polluted now and
-// then. With DEEP a million operations a path. EXT4_SEED chooses.
+// Random operations on a file of every path of data, compared with a plain array of bytes after each read, whole
+// every 500 operations, and after a power cut with e2fsck every 10,000. Behind the end of the file the disk is
+// polluted now and then. With DEEP a million operations a path. EXT4_SEED chooses.
 
 import { expect, test } from 'vitest';
 import { DEEP, need } from '../need.ts';

@@ -1,5 +1,5 @@
-// Scenario 35 and its kin: the device fails at each data write, and at each read, in turn. fsync tells EIO once to each open
-// file, what failed is told and nothing else is lost, no byte is ever foreign, and the image stays sound.
+// Scenario 35 and its kin: the device fails at each data write, and at each read, in turn. fsync tells EIO once to
+// each open file, what failed is told and nothing else is lost, no byte is ever foreign, and the image stays sound.
 
 import { expect, test } from 'vitest';
 import { DEEP, need } from '../need.ts';

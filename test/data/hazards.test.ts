@@ -1,6 +1,7 @@
-// The 42 hazards that were found in review of the kernel's series (SERIES.md 4), each by its number: a test here, or the
-// scenario that covers it, or why it cannot arise in this design, with the assertion that says so. In this design writeback
-// of a file runs in file order, one batch at a time; no handle is open while anything waits; folios hold whole blocks.
+// The 42 hazards that were found in review of the kernel's series (SERIES.md 4), each by its number: a test here,
+// or the scenario that covers it, or why it cannot arise in this design, with the assertion that says so. In this
+// design writeback of a file runs in file order, one batch at a time; no handle is open while anything waits;
+// folios hold whole blocks.
 
 import { expect, test } from 'vitest';
 import { assert } from '../../ts/assert.ts';
@@ -191,8 +192,8 @@ need.describe('deadlocks', NEEDS, () => {
     expect(s.fs.counters().dirtyBytes, s.name).toBe(dirty);
   });
 
-  // H20: delayed or not is decided by the mount, never by how much space there is; asking for space writes nothing back
-  // while a folio is held, for a step that has to wait is undone first. The pins after it say so:
+  // H20: delayed or not is decided by the mount, never by how much space there is; asking for space writes nothing
+  // back while a folio is held, for a step that has to wait is undone first. The pins after it say so:
   test('H20. a write that has to wait for writeback holds nothing meanwhile', () => {
     const s = new Subject('iomap 4k', { cacheBytes: 6 << 20 });
     for (let at = 0; at < 5 << 20; at += 256 * K) s.write(at, 256 * K, A);
@@ -395,8 +396,8 @@ need.describe('reporting and the rest', NEEDS, () => {
     s.finish();
   });
 
-  // H38: there is no call here that may not wait; a step that would have to is undone and run again (forced misses are a
-  // mode of the exerciser). A write that zeroes the end on such a device:
+  // H38: there is no call here that may not wait; a step that would have to is undone and run again (forced misses
+  // are a mode of the exerciser). A write that zeroes the end on such a device:
   test('H38. a write that has to read the end first is done in the end, also when nothing is there at once', () => {
     const s = new Subject('iomap 4k', { forceMiss: true });
     polluted(s);

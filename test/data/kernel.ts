@@ -1,5 +1,5 @@
-// What the kernel reads of images that we wrote: each is mounted as it is, journal and all. Images are collected during a
-// test and looked at in one go.
+// What the kernel reads of images that we wrote: each is mounted as it is, journal and all. Images are collected
+// during a test and looked at in one go.
 
 import { execFileSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';

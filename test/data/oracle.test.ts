@@ -1,6 +1,7 @@
-// Traces of the oracle's generator with their data, done by the kernel and by us from the same image: the same result for
-// each operation (bytes, hashes, errno), the same tree and contents in the end as the kernel sees them, and e2fsck finds
-// nothing. Each trace also takes paths of ours that the kernel's mount has no option for: dax, no iomap, no delayed blocks.
+// Traces of the oracle's generator with their data, done by the kernel and by us from the same image: the same
+// result for each operation (bytes, hashes, errno), the same tree and contents in the end as the kernel sees them,
+// and e2fsck finds nothing. Each trace also takes paths of ours that the kernel's mount has no option for: dax, no
+// iomap, no delayed blocks.
 
 import { execFileSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
@@ -82,7 +83,8 @@ function same(result: Result): Result {
   return result === 'ENOTSUP' ? 'EOPNOTSUPP' : result;
 }
 
-/** A file system without room: whose writes fit when depends on where blocks lie. Compared up to the first that does not. */
+/** A file system without room: whose writes fit when depends on where blocks lie. Compared up to the first that
+ *  does not. */
 function room(results: Result[][]): number {
   const at = results.map((r) => r.indexOf('ENOSPC')).filter((i) => i >= 0);
   return at.length === 0 ? Number.POSITIVE_INFINITY : Math.min(...at);

@@ -1,5 +1,6 @@
-// The operations of the oracle's traces done by the library: what oracle.py does with system calls, with its ways of passing
-// over some. A result is what it gives there: a number, an errno's name, 'skip', or length and hash of what was read.
+// The operations of the oracle's traces done by the library: what oracle.py does with system calls, with its ways
+// of passing over some. A result is what it gives there: a number, an errno's name, 'skip', or length and hash of
+// what was read.
 
 import { createHash } from 'node:crypto';
 import { Ext4Error } from '../../ts/errno.ts';

@@ -1,5 +1,5 @@
-// Scenarios 58 to 68: block sizes, clusters, block maps, inline data, trees, limits, checksums, which path a file takes, and
-// huge sparse files. Expected results as measured with Linux 6.18 and e2fsprogs 1.47.
+// Scenarios 58 to 68: block sizes, clusters, block maps, inline data, trees, limits, checksums, which path a file
+// takes, and huge sparse files. Expected results as measured with Linux 6.18 and e2fsprogs 1.47.
 
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';

@@ -1,5 +1,5 @@
-// Scenarios 38 to 46 and 55: the fallocate family, on every path that has it, and what is left of journalled data. Expected
-// results as measured with Linux 6.18.
+// Scenarios 38 to 46 and 55: the fallocate family, on every path that has it, and what is left of journalled data.
+// Expected results as measured with Linux 6.18.
 
 import { expect } from 'vitest';
 import { commit } from '../../ts/flow.ts';

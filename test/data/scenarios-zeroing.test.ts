@@ -1,6 +1,6 @@
-// Scenarios 1 to 23: zeroing part of a block, and how the size grows. The expected results are those measured with Linux
-// 6.18, except where that is wrong (5) or has no such path; then the rule decides: every byte below the size is data that
-// was written, or zero. "Polluted" is a last block whose bytes behind the end are 0x5a on the disk.
+// Scenarios 1 to 23: zeroing part of a block, and how the size grows. The expected results are those measured with
+// Linux 6.18, except where that is wrong (5) or has no such path; then the rule decides: every byte below the size
+// is data that was written, or zero. "Polluted" is a last block whose bytes behind the end are 0x5a on the disk.
 
 import { expect } from 'vitest';
 import { zeroWithinBlock } from '../../ts/ext4/zerorange.ts';

@@ -1,6 +1,6 @@
-// Scenario 67: random operations with power cuts under them, and on devices that let one wait. Each cut of a short random
-// trace is recovered and judged (cuts.ts); forced misses run the exerciser as on an asynchronous device; and a real one
-// completes its requests in a random order while several operations are under way. EXT4_SEED chooses.
+// Scenario 67: random operations with power cuts under them, and on devices that let one wait. Each cut of a short
+// random trace is recovered and judged (cuts.ts); forced misses run the exerciser as on an asynchronous device; and
+// a real one completes its requests in a random order while several operations are under way. EXT4_SEED chooses.
 
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';
