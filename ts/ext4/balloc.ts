@@ -99,7 +99,8 @@ function takeIn(
   return { pblk, count: (end - bit) * sb.clusterBlocks };
 }
 
-/** The bitmap of a group; the first sight of one that was never used makes it, in a handle of its own if none is open. */
+/** The bitmap of a group; the first sight of one that was never used makes it, in a handle of its own if none is
+ *  open. */
 function searchable(vol: Ext4Volume, group: Group): Buffer {
   const journal = vol.journal!;
   if (journal.open || !hasBit(group.flags, F.EXT4_BG_BLOCK_UNINIT)) return blockBitmap(vol, group);
@@ -169,8 +170,8 @@ function freeIn(vol: Ext4Volume, group: Group, from: number, to: number): void {
 /** Transaction id of a run that is held, not freed. */
 const HELD = -1;
 
-/** As allocBlocks() for promised data, but only in memory: nobody else gets these blocks until they are claimed or let
- *  go. Needs no handle; nothing is undone. ENOSPC; throws Missing. */
+/** As allocBlocks() for promised data, but only in memory: nobody else gets these blocks until they are claimed
+ *  or let go. Needs no handle; nothing is undone. ENOSPC; throws Missing. */
 export function holdBlocks(vol: Ext4Volume, goal: number, want: number): Blocks {
   return search(vol, goal, Math.ceil(want / vol.sb.clusterBlocks), 1, hold);
 }
