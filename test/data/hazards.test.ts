@@ -109,7 +109,8 @@ need.describe('stale data and size', NEEDS, () => {
       s.write(0, 100, A);
       s.fsync();
       const b = s.block;
-      s.trunc(b + 200); // the end lies in an unwritten block (or, at 4 KiB, behind what was preallocated)
+      // The end lies in an unwritten block (or, at 4 KiB, behind what was preallocated).
+      s.trunc(b + 200);
       s.fsync();
       const pending: unknown[] = [];
       s.fs.trace.listen('disksize.pending', (_, e) => pending.push(e.pending));

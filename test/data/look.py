@@ -1,5 +1,6 @@
 """Mounts images, journal and all, and prints size and sha1 of the file /f of each.
-Usage: look.py ORACLES < ["image", ...]      prints [{"size": n, "sha": hex} or {"error": name}, ...]"""
+Usage: look.py ORACLES < ["image", ...]
+prints [{"size": n, "sha": hex} or {"error": name}, ...]"""
 import errno, hashlib, json, os, sys, tempfile
 
 sys.path.insert(0, sys.argv[1] + '/tools')

@@ -1,8 +1,12 @@
-"""The kernel's side of a differential trace with data: applies operations to an image through a loop mount, and dumps its tree.
-Usage: trace.py ORACLES IMAGE OPTIONS < operations.json      prints {"results": [...], "state": {...}, "fsck": n}
-       trace.py ORACLES gen SEED COUNT PROFILE               a trace of the oracle's generator
-Operations and the form of results and state are those of ORACLES/tools/oracle.py, which does the work. Maps of holes are
-left out of the state: small unwritten extents may be zeroed, by either side."""
+"""The kernel's side of a differential trace with data: applies operations to an image through a
+loop mount, and dumps its tree.
+Usage: trace.py ORACLES IMAGE OPTIONS < operations.json
+         prints {"results": [...], "state": {...}, "fsck": n}
+       trace.py ORACLES gen SEED COUNT PROFILE
+         a trace of the oracle's generator
+Operations and the form of results and state are those of ORACLES/tools/oracle.py, which does the
+work. Maps of holes are left out of the state: small unwritten extents may be zeroed, by either
+side."""
 import errno, json, os, sys, tempfile
 
 tools = sys.argv[1] + '/tools'
