@@ -99,11 +99,13 @@ function goalOf(g: Geometry, used: Runs): number {
   return groupStart(g, best);
 }
 
-/** The group behind the first of the middle flex group, or the next one when tables reach into it. */
+/** A group of the middle flex group, 1, 2, 4 … behind its first: one that its tables do not reach into. */
 function beside(g: Geometry, used: Runs, middle: number): number {
-  const next = middle - (middle % g.flexSize) + 1;
-  const spilt = frontOf(g, next) === 0 && used.has(groupStart(g, next));
-  return spilt && g.clusterBlocks === 1 && next < g.groups - 1 ? next + 1 : next;
+  const first = middle - (middle % g.flexSize);
+  const spilt = (group: number) => frontOf(g, group) === 0 && used.has(groupStart(g, group));
+  let step = 1;
+  while (g.clusterBlocks === 1 && 2 * step < g.flexSize && spilt(first + step)) step *= 2;
+  return Math.min(first + step, g.groups - 1);
 }
 
 function freeIn(g: Geometry, used: Runs, group: number): number {

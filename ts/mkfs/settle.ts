@@ -166,7 +166,8 @@ function settleInodes(o: MkfsOptions, profile: Profile, room: Room): number {
   const asked = o.inodeRatio;
   if (asked !== undefined) whole(asked, 1024, 1024 * MAX_BLOCK, 'bytes an inode');
   const ratio = asked ?? Math.max(profile.inodeRatio, least);
-  const count = o.inodes ?? Math.min(Math.floor(bytes / ratio), 2 ** 32 - 1);
+  const share = Math.min(Math.floor(bytes / ratio), 2 ** 32 - 1);
+  const count = o.inodes ?? (share || Math.ceil(bytes / Math.max(4096, room.blockSize)));
   if (o.inodes !== undefined) whole(count, 1, 2 ** 32 - 1, 'number of inodes');
   if (count * room.inodeSize >= bytes && o.inodes !== undefined) {
     throw refuse(`${count} inodes of ${room.inodeSize} bytes do not fit into ${bytes} bytes`);
