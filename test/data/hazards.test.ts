@@ -82,7 +82,7 @@ need.describe('stale data and size', NEEDS, () => {
   });
 
   for (const name of CACHED) {
-    test(`H4. ${name}: the end's zeroes are written before any later data, and the size is committed after both`, () => {
+    test(`H4. ${name}: the end's zeroes are written before later data, the size after both`, () => {
       const s = new Subject(name, { record: true });
       polluted(s);
       s.recorder?.forget();

@@ -5,44 +5,18 @@ import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { choosePath } from '../../ts/ext4/datapath.ts';
 import { step } from '../../ts/flow.ts';
-import { type FileSystem, mountVfsSync } from '../../ts/vfs/filesystem.ts';
+import { mountVfsSync } from '../../ts/vfs/filesystem.ts';
 import type { MountOptions } from '../../ts/vfs/options.ts';
 import { need } from '../need.ts';
 import { bytes } from '../write/driver.ts';
-import { contents, type FeatureSet, fsck, makeImage, recover, tool } from '../write/images.ts';
+import { type FeatureSet, fsck, makeImage, recover, tool } from '../write/images.ts';
 import { EXTENTS, KINDS, kindsWith } from './kinds.ts';
+import { type Mounted, mounted } from './mounted.ts';
 import { crashScenario, NEEDS, scenario } from './scenario.ts';
 import { A, B, codeOf, made, readF, Subject, same } from './subject.ts';
 
 const K = 1024;
 const TOOLS = [need.tool('mke2fs', 'e2fsck', 'debugfs')];
-
-interface Mounted {
-  fs: FileSystem;
-  image: () => Uint8Array;
-  open: (path?: string) => number;
-  write: (fd: number, pos: number, len: number, byte: number) => void;
-  end: () => void;
-}
-
-/** A mount of a fresh image, for sets of features that no kind has. */
-function mounted(set: FeatureSet, o: MountOptions = {}): Mounted {
-  const device = memoryDevice(makeImage(set), { sparse: true });
-  const fs = mountVfsSync(device, { dax: 'never', ...o });
-  return {
-    fs,
-    image: () => contents(device),
-    open: (path = '/f') => fs.openSync(bytes(path), 0o102, 0o644),
-    write: (fd, pos, len, byte) => {
-      const data = new Uint8Array(len).fill(byte);
-      for (let at = 0; at < len; ) at += fs.writeSync(fd, data, at, len - at, pos + at);
-    },
-    end: () => {
-      fs.runSync(fs.unmount());
-      expect(fsck(contents(device))).toBe('');
-    },
-  };
-}
 
 const fallocate = (
   m: Mounted,

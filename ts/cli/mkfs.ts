@@ -13,8 +13,8 @@ export const mkfs: Command = {
   usage: 'mkfs [OPTION…] IMAGE [SIZE|fit]',
   about: `Makes an ext4 (ext2, ext3) file system in a file or on a block device, by the letters of
 mke2fs. What was there is lost. A missing file is made; SIZE is in KiB, or in blocks when -b is
-given, or with k, m, g, t or s (sectors); fit: as large as -d needs. With SOURCE_DATE_EPOCH, -U and -E hash_seed the same
-options give the same bytes.`,
+given, or with k, m, g, t or s (sectors); fit: as large as -d needs. With SOURCE_DATE_EPOCH, -U and
+-E hash_seed the same options give the same bytes.`,
   options: [
     { name: 'b', short: 'b', value: 'BYTES', help: 'block size, 1024 to 65536' },
     {

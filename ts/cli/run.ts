@@ -227,9 +227,9 @@ async function help([name]: string[], io: Io, mistake: boolean): Promise<number>
   const text = `Usage: ext4 COMMAND [OPTION…] ADDRESS…
 
 Makes, reads and changes ext2, ext3 and ext4 images: files, disks, http(s) URLs. No root, no mount.
-mkfs makes one. What writes to an image that is there does so through its journal: mkdir, rm, mv, ln,
-chmod, chown, touch, truncate, fallocate, cp into it, tar -x, xattr --set and --remove, fsck -y. For
-all others what is still only in the journal is replayed in memory, as Linux would.
+mkfs makes one. What writes to an image that is there does so through its journal: mkdir, rm, mv,
+ln, chmod, chown, touch, truncate, fallocate, cp into it, tar -x, xattr --set and --remove, fsck -y.
+For all others what is still only in the journal is replayed in memory, as Linux would.
 
 Commands
 ${list}

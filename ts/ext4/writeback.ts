@@ -1,7 +1,7 @@
 // Writeback of an inode's dirty data, in the order of the file: delayed blocks get unwritten extents (or, on the
-// bufferhead path, are held in memory only), the data is written, and then one handle makes the extents written and the
-// size on disk what the disk has. So a crash shows old data, or new, or zeroes, and a commit never waits for data.
-// Errors do not stop it: they are kept for fsync.
+// bufferhead path, are held in memory only), the data is written, and then one handle makes the extents written and
+// the size on disk what the disk has. So a crash shows old data, or new, or zeroes, and a commit never waits for
+// data. Errors do not stop it: they are kept for fsync.
 
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
@@ -258,8 +258,8 @@ function* writeBatch(inode: Inode, batch: Ioend[], errors: Ext4Error[]): Flow<vo
   yield* step(finishBatch, inode, batch);
 }
 
-/** As many ioends in a handle as fit; where there is no room for that, one; and where not even for one, the extent around
- *  it is zeroed. What cannot be done has its error. */
+/** As many ioends in a handle as fit; where there is no room for that, one; and where not even for one, the
+ *  extent around it is zeroed. What cannot be done has its error. */
 function* completeBatch(inode: Inode, batch: Ioend[]): Flow<void> {
   let most = CONVERT_RUNS;
   let zeroed = -1;
@@ -303,7 +303,8 @@ function submitStep(inode: Inode, io: Ioend): Uint8Array[] {
 
 // ---- completion
 
-/** One handle: makes what was written count, from batch number `from` on, of `most` at most; returns where to go on. */
+/** One handle: makes what was written count, from batch number `from` on, of `most` at most; returns where to go
+ *  on. */
 function completeStep(
   inode: Inode,
   batch: Ioend[],

@@ -1,6 +1,7 @@
-// When data is on the device and the unwritten extent around it cannot be split, because there is no block left for a node:
-// the rest of the extent is zeroed on the device, and all of it becomes written, which takes no room. Only within the size:
-// written blocks behind it would be wrong. Called by writeback, which nothing else of the file runs beside.
+// When data is on the device and the unwritten extent around it cannot be split, because there is no block left for
+// a node: the rest of the extent is zeroed on the device, and all of it becomes written, which takes no room. Only
+// within the size: written blocks behind it would be wrong. Called by writeback, which nothing else of the file
+// runs beside.
 
 import { attempt, attemptWrite, type Flow, step } from '../flow.ts';
 import { CONVERT_CREDITS, convertBlocks } from './extentchange.ts';
