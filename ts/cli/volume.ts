@@ -82,7 +82,8 @@ export class Volumes {
 
   async #mount(device: BlockDevice, own: MountOptions): Promise<Ext4> {
     const options = { ...(await this.#options()), ...own };
-    const { mount, mountSync } = await import('../index.ts');
+    // Not all of the library: a module takes a millisecond to load.
+    const { mount, mountSync } = await import('../api/mount.ts');
     try {
       const img = device.readSync ? mountSync(device, options) : await mount(device, options);
       return this.#write ? await writable(img) : img;
@@ -108,7 +109,7 @@ function nameOf({ image, partition }: Address): string {
 }
 
 async function parseOptions(text: string): Promise<MountOptions> {
-  const { parseMountOptions } = await import('../index.ts');
+  const { parseMountOptions } = await import('../api/options.ts');
   try {
     return parseMountOptions(text);
   } catch (error) {
