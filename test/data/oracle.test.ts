@@ -132,7 +132,7 @@ const needs = [need.root(), need.loop(), need.oracles(), need.tool('mke2fs', 'e2
 
 need.describe('the same trace with data by the kernel and by us', needs, () => {
   for (const [profile, o] of Object.entries(PROFILES)) {
-    const seeds = Array.from({ length: DEEP ? 40 : 2 }, (_, i) => SEED + i);
+    const seeds = Array.from({ length: DEEP ? 40 : 1 }, (_, i) => SEED + i);
     test(
       `${profile}: results, errors, contents and tree are equal (seeds from ${SEED})`,
       () => {

@@ -5,13 +5,15 @@ import { expect } from 'vitest';
 import { commit } from '../../ts/flow.ts';
 import { need } from '../need.ts';
 import { fsck, recover, tool } from '../write/images.ts';
-import { CUT, EXTENTS, FOUR, KINDS, kindsWith } from './kinds.ts';
+import { CUT, EXTENTS, FOUR, KINDS, kindsWith, PATHS } from './kinds.ts';
 import { crashScenario, NEEDS, scenario } from './scenario.ts';
-import { A, B, codeOf, FOUL, made, type Run, readF, type Subject, same } from './subject.ts';
+import { A, B, codeOf, FOUL, made, type Run, readF, type Subject, same, store } from './subject.ts';
 
 const K = 1024;
 const wide = EXTENTS.filter((name) => KINDS[name].block === 4096);
 const small = EXTENTS.filter((name) => KINDS[name].block === 1024);
+/** A kind of each path that can move extents about. */
+const shifting = CUT.filter((name) => EXTENTS.includes(name));
 const cutWide = CUT.filter((name) => KINDS[name].extents);
 
 function holds(s: Subject, want: Uint8Array): void {
@@ -187,7 +189,7 @@ need.describe('range operations at every cut', NEEDS, () => {
     });
     crashScenario(
       `44. ${name} of dirty data, on each path`,
-      cutWide.filter((k) => KINDS[k].cluster === KINDS[k].block),
+      PATHS.filter((k) => KINDS[k].extents),
       (c) => {
         c.subject.write(0, 30 * c.subject.block, A);
         c.begin();
@@ -203,14 +205,6 @@ need.describe('range operations at every cut', NEEDS, () => {
     );
   }
 });
-
-/** A store by way of a view. */
-function store(s: Subject, pos: number, len: number, byte: number): void {
-  const view = s.fs.viewSync(s.fd, pos, len, true);
-  for (const part of view.segments) part.fill(byte);
-  view.dirty(0, len);
-  view.release();
-}
 
 need.describe('range operations and views', NEEDS, () => {
   const viewable = kindsWith((k) => k.path !== 'journalled' && k.extents && k.block < 4096);
@@ -273,7 +267,7 @@ need.describe('synchronous files', NEEDS, () => {
     alloc: (s) => s.alloc(10_000, 20_000),
   };
   for (const [name, op] of Object.entries(ops)) {
-    scenario(`46. ${name} of a file marked so is durable when it returns`, EXTENTS, (s) => {
+    scenario(`46. ${name} of a file marked so is durable when it returns`, shifting, (s) => {
       s.write(0, 20_000, A);
       s.fsync();
       s.pollute(20_000, Math.ceil(20_000 / s.block) * s.block, FOUL);

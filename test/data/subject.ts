@@ -245,6 +245,14 @@ export class Subject {
   }
 }
 
+/** A store by way of a view. */
+export function store(s: Subject, pos: number, len: number, byte: number): void {
+  const view = s.fs.viewSync(s.fd, pos, len, true);
+  for (const part of view.segments) part.fill(byte);
+  view.dirty(0, len);
+  view.release();
+}
+
 export function sha1(data: Uint8Array): string {
   return createHash('sha1').update(data).digest('hex');
 }
