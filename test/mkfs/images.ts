@@ -91,7 +91,11 @@ export function theirs(dir: string, path: string, recipe: Recipe): Said {
   rmSync(path, { force: true });
   writeFileSync(path, '');
   truncateSync(path, recipe.size);
-  const words = ['-q', '-F', '-U', UUID, '-E', `hash_seed=${SEED}`, ...recipe.words, path];
+  // Only the last -E counts.
+  const at = recipe.words.indexOf('-E');
+  const extended = at < 0 ? '' : `,${recipe.words[at + 1]}`;
+  const rest = recipe.words.filter((_, i) => at < 0 || (i !== at && i !== at + 1));
+  const words = ['-q', '-F', '-U', UUID, '-E', `hash_seed=${SEED}${extended}`, ...rest, path];
   const env = { MKE2FS_CONFIG: join(dir, 'mke2fs.conf'), E2FSPROGS_FAKE_TIME: String(NOW) };
   return say('mke2fs', words, env);
 }
@@ -125,6 +129,12 @@ export const MORE_THAN_MKE2FS: readonly (readonly [RegExp, string])[] = [
     /Cannot create filesystem with requested number of inodes/,
     'with bigalloc mke2fs does not make groups smaller when their inodes are too many for a bitmap',
   ],
+];
+
+/** What mke2fs makes and we refuse, by what it says meanwhile, and why. */
+export const LESS_THAN_MKE2FS: readonly (readonly [RegExp, string])[] = [
+  [/Filesystem too small for a journal/, 'mke2fs leaves out a journal whose size was asked for'],
+  [/Illegal block number passed/, 'mke2fs takes a location of the journal behind the end'],
 ];
 
 /** The lines of dumpe2fs in which two images differ, without those that may. */

@@ -78,6 +78,19 @@ const MORE: Part[] = [
   part(['-g', '2048'], { blocksPerGroup: 2048 }),
   part(['-L', 'a label', '-M', '/mnt/x'], { label: 'a label', lastMounted: '/mnt/x' }),
   part(['-e', 'remount-ro'], { errors: 'remount-ro' }),
+  part(['-E', 'packed_meta_blocks=1'], { packedMetaBlocks: true }),
+  part(['-E', 'stride=4,stripe_width=16'], { stride: 4, stripeWidth: 16 }),
+  part(['-E', 'stride=9', '-t', 'ext3'], { stride: 9, type: 'ext3' }),
+  part(['-E', 'lazy_itable_init=0'], { lazyItableInit: false }),
+  part(['-E', 'root_owner=5:70000'], { rootOwner: { uid: 5, gid: 70000 } }),
+  part(['-E', 'desc_size=128'], { descSize: 128 }),
+  part(['-E', 'resize=40000000'], { resize: 40000000 }),
+  part(['-E', 'num_backup_sb=1', '-O', 'sparse_super2'], {
+    numBackupSb: 1,
+    features: 'sparse_super2',
+  }),
+  part(['-J', 'location=5000'], { journal: { location: 5000 } }),
+  part(['-J', 'size=4'], { journal: { size: 4 * MIB } }),
 ];
 
 function part(words: string[], options: MkfsOptions): Part {
@@ -133,7 +146,8 @@ export function sample(seed: number, count: number, sizes = SIZES): Recipe[] {
     const blockSize = of([undefined, ...BLOCK_SIZES, 1024, 4096, 4096]);
     const inodeSize = of([undefined, undefined, ...INODE_SIZES]);
     const more = pick(3) === 0 ? pick(COUNTS.more) : 0;
-    const features = more === 1 || more === 2 ? 0 : pick(COUNTS.features);
+    const { type, features: own } = MORE[more].options;
+    const features = type || own ? 0 : pick(COUNTS.features);
     return recipe(blockSize, inodeSize, features, of(sizes), more);
   });
 }

@@ -2,7 +2,7 @@
 // group of each flex group, all block bitmaps, then all inode bitmaps, then all tables. Superblocks and descriptors
 // are marked first. ENOSPC-like refusals are EINVAL: nothing has been written.
 
-import { FLEX_BG, META_BG } from './features.ts';
+import { FLEX_BG } from './features.ts';
 import { descriptors, hasSuper } from './geometry.ts';
 import { type Geometry, groupEnd, groupStart } from './plan.ts';
 import { Runs } from './runs.ts';
@@ -51,32 +51,32 @@ function markFront(g: Geometry, used: Runs, group: number): void {
   if (first >= 0 && end > first) used.mark(first, end - first);
 }
 
-/** One group on its own: bitmap, bitmap, table, from its first free block on. */
+/** One group on its own: bitmap, bitmap, table. On a RAID the table first, and the bitmaps on a disk of their own. */
 function placeGroup(g: Geometry, layout: Layout, group: number): void {
   const { used } = layout;
-  const end = groupEnd(g, group);
-  const start = strided(g, group);
-  layout.blockBitmap[group] = take(used, start, groupStart(g, group), 1, end);
-  layout.inodeBitmap[group] = take(used, start, groupStart(g, group), 1, end);
-  const table = groupStart(g, group);
-  layout.inodeTable[group] = take(used, table, table, g.tableBlocks, end);
+  const [start, end] = [groupStart(g, group), groupEnd(g, group)];
+  const table = () => {
+    layout.inodeTable[group] = take(used, start, start, g.tableBlocks, end);
+  };
+  if (g.stride > 0) table();
+  const goal = g.stride > 0 ? strided(g, layout, group) : start;
+  layout.blockBitmap[group] = take(used, goal, start, 1, end);
+  layout.inodeBitmap[group] = take(used, goal, start, 1, end);
+  if (g.stride === 0) table();
 }
 
-/** Where the bitmaps of a group are looked for: on a RAID every group on another disk. */
-function strided(g: Geometry, group: number): number {
-  const start = groupStart(g, group);
-  if (g.stride === 0) return start;
-  const front = descriptorsAt(g, group) + descriptors(g, group).count;
-  const place = front + ((g.stride * group) % (groupEnd(g, group) - front));
-  return Math.min(place, groupEnd(g, group) - 1);
+/** Where the bitmaps of a group are looked for: behind its table, every group some blocks further. */
+function strided(g: Geometry, layout: Layout, group: number): number {
+  const behind = layout.inodeTable[group] + g.tableBlocks;
+  return behind + ((g.stride * group) % Math.max(1, groupEnd(g, group) - behind));
 }
 
 /** The groups [group, group + count) together. */
 function placeFlex(g: Geometry, layout: Layout, group: number, count: number): void {
   const { used, blockBitmap, inodeBitmap, inodeTable } = layout;
   const start = groupStart(g, group);
-  // A flex group of one keeps the distances of a whole one.
-  const apart = count === 1 ? g.flexSize : count;
+  // A flex group of one keeps the distances of a whole one, unless all is packed.
+  const apart = count === 1 && !g.packed ? g.flexSize : count;
   const end = g.blocks;
   let at = start;
   for (let i = 0; i < count; i++) {
@@ -103,9 +103,4 @@ function take(used: Runs, goal: number, from: number, count: number, end: number
   if (at < 0) throw refuse('there is no room for the inode tables');
   used.mark(at, count);
   return at;
-}
-
-/** Whether descriptor blocks are spread over the groups. */
-export function spread(g: Geometry): boolean {
-  return g.features.has(META_BG);
 }

@@ -38,10 +38,13 @@ import {
 export function* mkfsFlow(device: BlockDevice, o: MkfsOptions): Making<MkfsResult> {
   const offset = o.offset ?? 0;
   const settings = settingsOf(device.size, device.blockSize, o);
+  const discards = settings.discard && device.discard !== undefined;
+  if (discards && device.discardZeroes) settings.zeroed = true;
   const written: Written = { bytes: 0, calls: 0 };
   if (settings.features.has(JOURNAL_DEV)) {
     const size = settings.blocks * settings.blockSize;
     const to = { device, offset, size, zeroed: settings.zeroed };
+    if (discards) yield { op: 'discard', device, dpos: offset, len: size };
     yield* writeJournalDevice(to, settings, written);
     return journalReport(settings, written);
   }
@@ -49,6 +52,7 @@ export function* mkfsFlow(device: BlockDevice, o: MkfsOptions): Making<MkfsResul
   const made = build(settings, journal);
   const { g } = made.img;
   const to = { device, offset, size: g.blocks * g.blockSize, zeroed: g.zeroed };
+  if (discards) yield { op: 'discard', device, dpos: offset, len: to.size };
   yield* writeImage(to, made, journal, written);
   return report(made, written);
 }
