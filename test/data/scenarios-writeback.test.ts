@@ -1,6 +1,6 @@
-// Scenarios 13, 22 to 32 and 37: views, unwritten blocks that become written, promises of space, writeback. Expected results as
-// measured with Linux 6.18 where it has the case. Writeback of a file here goes in file order, one batch after the other:
-// the data, then one handle for map and size.
+// Scenarios 13, 22 to 32 and 37: views, unwritten blocks that become written, promises of space, writeback.
+// Expected results as measured with Linux 6.18 where it has the case. Writeback of a file here goes in file order,
+// one batch after the other: the data, then one handle for map and size.
 
 import { expect } from 'vitest';
 import { commit, writeBackFile } from '../../ts/flow.ts';
@@ -316,8 +316,8 @@ need.describe('where data is', NEEDS, () => {
     },
   );
 
-  /** Four extents of 40 blocks fill the inode; one more split needs a block, and there is none, not even of those that
-   *  are kept for trees, while `act` runs. */
+  /** Four extents of 40 blocks fill the inode; one more split needs a block, and there is none, not even of
+   *  those that are kept for trees, while `act` runs. */
   function withoutRoom(s: Subject, act: () => void, end = 340): void {
     const b = s.block;
     s.trunc(end * b);
