@@ -306,7 +306,7 @@ export class FileSystem {
   /** As read() inside the call, to `length` bytes of `into` from `at` on; cached bytes go straight from
    *  their folio. */
   readSync(fd: number, into: Uint8Array, at: number, length: number, pos: number | null): number {
-    if (!this.#open) this.#checkSync();
+    if (this.vol.down || this.#session.gate !== null) this.#checkSync();
     const file = this.#files.get(fd);
     const { cache } = this.vol;
     const cached = file.cached && cache.fill !== null && isCached(file.inode);
@@ -344,7 +344,7 @@ export class FileSystem {
 
   /** As data.write() inside the call, of `length` bytes of `from` from `at` on. */
   writeSync(fd: number, from: Uint8Array, at: number, length: number, pos: number | null): number {
-    if (!this.#open) this.#checkSync();
+    if (this.vol.down || this.#session.gate !== null) this.#checkSync();
     return this.data.writeSync(fd, from, at, length, pos);
   }
 
@@ -380,7 +380,7 @@ export class FileSystem {
 
   /** As view() inside the call; a range in one cached folio costs no device call. */
   viewSync(fd: number, pos: number, len: number, write: boolean): Lease {
-    if (!this.#open) this.#checkSync();
+    if (this.vol.down || this.#session.gate !== null) this.#checkSync();
     const file = this.#files.get(fd);
     const { inode } = file;
     const { fill } = this.vol.cache;
