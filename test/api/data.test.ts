@@ -13,9 +13,10 @@ import type { BlockDevice } from '../../ts/block/device.ts';
 import { openFile } from '../../ts/block/node.ts';
 import { type Ext4, mount, mountSync } from '../../ts/index.ts';
 import { DEEP, need, which } from '../need.ts';
-import { contents, lines, onKernel, Player, pathsOf } from './changes.ts';
+import { type Call, contents, lines, onKernel, Player, pathsOf } from './changes.ts';
 import { dataCalls } from './datacalls.ts';
 import { asyncOnly } from './fixture.ts';
+import type { Outcome } from './outcome.ts';
 
 const NEEDS = [need.root(), need.loop(), need.tool('mke2fs', 'e2fsck', 'mount', 'umount')];
 const STEPS = DEEP ? 20_000 : 1000;
@@ -80,8 +81,9 @@ need.describe('data written by a mount and by the kernel', NEEDS, () => {
       execFileSync(which('mount'), ['-o', 'loop,noatime', theirs, root]);
       const expected = { tree: [''], data: [''] };
       try {
-        await playBoth(way, fs, root);
-        Object.assign(expected, look(nodefs, root));
+        const judge = (calls: Call[], mine: Outcome) => onTmpfs(way.form, calls, mine);
+        const lost = await playBoth(way, fs, root, judge);
+        Object.assign(expected, lost ?? look(nodefs, root));
       } finally {
         execFileSync(which('umount'), [root]);
       }
@@ -100,25 +102,54 @@ function look(fs: typeof nodefs, root: string): { tree: string[]; data: string[]
   return { tree, data: contents(fs, root, pathsOf(tree)) };
 }
 
-async function playBoth(way: Way, fs: Ext4, root: string): Promise<void> {
+type Look = ReturnType<typeof look>;
+
+/**
+ * Linux 6.18 loses data now and then (seed 629558696, 'callback, inline': zeros where an unlinked file was appended to).
+ * So when contents differ, tmpfs judges: what the tree is there when it agrees with the mount, else `undefined`.
+ */
+async function onTmpfs(form: Way['form'], calls: Call[], mine: Outcome): Promise<Look | undefined> {
+  const root = nodefs.mkdtempSync('/dev/shm/ext4-judge-');
+  const judge = new Player(nodefs, root, form);
+  try {
+    let last: Outcome | undefined;
+    for (const call of calls) last = await judge.play(call);
+    return isDeepStrictEqual(last, mine) ? look(nodefs, root) : undefined;
+  } finally {
+    await judge.closeAll();
+    nodefs.rmSync(root, { recursive: true });
+  }
+}
+
+/** `undefined` when all was alike, the tree so far when the kernel's own data was wrong. */
+async function playBoth(
+  way: Way,
+  fs: Ext4,
+  root: string,
+  judge: (calls: Call[], mine: Outcome) => Promise<Look | undefined>,
+): Promise<Look | undefined> {
   const mine = new Player(fs, '', way.form);
   const kernel = new Player(nodefs, root, way.form);
   const faults: unknown[] = [];
-  let done = 0;
+  const calls: Call[] = [];
   try {
     for (const call of dataCalls(SEED, STEPS)) {
       // Node's callback form loses the error of an open file that cannot be read.
       if (way.form !== 'sync' && call[0] === 'readFile' && typeof call[1] === 'object') continue;
       const outcome = await mine.play(call);
       const expected = await kernel.play(call);
-      if ('value' in outcome) done++;
+      // Calls that fail change nothing, and the limits of tmpfs are others.
+      if ('value' in outcome) calls.push(call);
       if (isDeepStrictEqual(outcome, expected)) continue;
+      const judged = 'value' in outcome && 'value' in expected && (await judge(calls, outcome));
+      if (judged) return judged;
       faults.push({ step: call, outcome, expected });
       // Errors that differ leave the trees alike; anything else ends it.
       if ('value' in outcome || 'value' in expected || faults.length === 20) break;
     }
     expect(faults).toEqual([]);
-    expect(done).toBeGreaterThan(STEPS / 2);
+    expect(calls.length).toBeGreaterThan(STEPS / 2);
+    return undefined;
   } finally {
     await mine.closeAll();
     await kernel.closeAll();

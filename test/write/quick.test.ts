@@ -10,7 +10,7 @@ import type { MountOptions } from '../../ts/vfs/options.ts';
 import { need } from '../need.ts';
 import { contents, fsck, makeImage, SETS } from './images.ts';
 
-const SEED = Number(process.env.EXT4_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const CALLS = 1500;
 
 function randomOf(seed: number): (below: number) => number {
