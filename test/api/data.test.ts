@@ -105,7 +105,7 @@ function look(fs: typeof nodefs, root: string): { tree: string[]; data: string[]
 type Look = ReturnType<typeof look>;
 
 /**
- * Linux 6.18 loses data now and then (seed 629558696, 'callback, inline': zeros where an unlinked file was appended to).
+ * Linux 6.18 loses data now and then (seed 629558696, inline: zeros where an unlinked file was appended to).
  * So when contents differ, tmpfs judges: what the tree is there when it agrees with the mount, else `undefined`.
  */
 async function onTmpfs(form: Way['form'], calls: Call[], mine: Outcome): Promise<Look | undefined> {
