@@ -2,16 +2,14 @@
 // the last one. At a read-write mount the orphans of a crash go the same way, or lose what lies behind their size.
 
 import * as F from '../../assembly/format/ext4.ts';
-import type { Buffer } from '../cache/buffer.ts';
 import { type Flow, freeze, step } from '../flow.ts';
 import { releaseDelayed } from './delayed.ts';
 import { MAX_LBLK } from './extentwrite.ts';
 import { FREE_INODE_CREDITS, freeInode } from './ialloc.ts';
 import type { Inode } from './inode.ts';
-import { blockOf } from './iomap.ts';
 import { removeBlocksStep } from './mapwrite.ts';
-import { KIND_ORPHANS, readOrphans } from './orphan.ts';
-import { ORPHAN_CREDITS, removeOrphan } from './orphanwrite.ts';
+import { readOrphans } from './orphan.ts';
+import { emptyOrphanBlock, ORPHAN_CREDITS, removeOrphan } from './orphanwrite.ts';
 import type { Ext4Volume } from './volume.ts';
 import { dropXattrs } from './xattrwrite.ts';
 
@@ -60,22 +58,12 @@ function lastStep(inode: Inode): void {
 
 /** Works off the orphans that a crash left; returns how many. */
 export function* recoverOrphans(vol: Ext4Volume): Flow<number> {
-  const inos = yield* readOrphans(vol);
-  const inChain = yield* chainLength(vol);
-  for (const ino of inos.slice(0, inChain)) vol.orphans.add(ino);
-  for (const ino of inos) yield* recoverOne(vol, ino);
-  if (inos.length > inChain) yield* emptyOrphanFile(vol);
-  return inos.length;
-}
-
-function* chainLength(vol: Ext4Volume): Flow<number> {
-  let count = 0;
-  for (let ino = vol.sb.lastOrphan; ino !== 0; count++) ino = yield* step(dtimeOf, vol, ino);
-  return count;
-}
-
-function dtimeOf(vol: Ext4Volume, ino: number): number {
-  return vol.inodes.raw(ino).u32(F.I_DTIME);
+  const { slots, stray } = yield* readOrphans(vol);
+  for (const [ino, slot] of slots) vol.orphans.set(ino, slot);
+  for (const ino of slots.keys()) yield* recoverOne(vol, ino);
+  const blocks = stray && vol.orphanFile !== null ? vol.orphanFile.blocks.length : 0;
+  for (let i = 0; i < blocks; i++) yield* step(emptyOrphanBlock, vol, i);
+  return slots.size;
 }
 
 function* recoverOne(vol: Ext4Volume, ino: number): Flow<void> {
@@ -99,26 +87,4 @@ function offList(inode: Inode): void {
   inode.vol.journal!.start(ORPHAN_CREDITS);
   removeOrphan(inode);
   inode.vol.journal!.stop();
-}
-
-/** Takes all numbers out of the orphan file, and the flag that says there are some. */
-function* emptyOrphanFile(vol: Ext4Volume): Flow<void> {
-  const blocks = yield* step(orphanBlocks, vol);
-  for (let lblk = 0; lblk < blocks; lblk++) yield* step(emptyBlock, vol, lblk);
-}
-
-function orphanBlocks(vol: Ext4Volume): number {
-  return Math.floor(vol.inodes.raw(vol.sb.orphanFileIno).size / vol.sb.blockSize);
-}
-
-function emptyBlock(vol: Ext4Volume, lblk: number): void {
-  const { sb } = vol;
-  const file = vol.inodes.raw(sb.orphanFileIno);
-  const buffer: Buffer = vol.cache.get(blockOf(file, lblk));
-  vol.journal!.start(2);
-  const ptr = vol.journal!.write(buffer, 0, sb.blockSize);
-  vol.cache.kernels.exports.zero(ptr, sb.blockSize - F.OB_TAIL_SIZE);
-  buffer.kind = KIND_ORPHANS;
-  buffer.seed = file.seed;
-  vol.journal!.stop();
 }

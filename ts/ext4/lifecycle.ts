@@ -9,6 +9,7 @@ import { Journal, type JournalHooks, type LogArea } from '../jbd2/journal.ts';
 import { openLog, writeEmpty, writeErrno } from '../jbd2/start.ts';
 import { hasBit } from './features.ts';
 import { groupChecksum } from './group.ts';
+import { orphanFileEmpty } from './orphan.ts';
 import { lendWindow, openJournal } from './recover.ts';
 import { sealBuffer } from './seal.ts';
 import type { Ext4Volume } from './volume.ts';
@@ -49,6 +50,7 @@ export function* endWriting(vol: Ext4Volume): Flow<void> {
 function markStarted(vol: Ext4Volume, ptr: number): void {
   const { dv, sb } = vol;
   const now = Math.floor(Date.now() / 1000);
+  if (hasBit(sb.compat, F.COMPAT_ORPHAN_FILE)) setOrphanPresent(vol, ptr, true);
   if (sb.hasJournal) {
     const incompat = dv.getUint32(ptr + F.S_FEATURE_INCOMPAT, true) | F.INCOMPAT_RECOVER;
     dv.setUint32(ptr + F.S_FEATURE_INCOMPAT, incompat >>> 0, true);
@@ -70,10 +72,18 @@ function markFailed(vol: Ext4Volume, ptr: number): void {
 
 function markEnded(vol: Ext4Volume, ptr: number): void {
   const { dv } = vol;
+  if (orphanFileEmpty(vol)) setOrphanPresent(vol, ptr, false);
   const incompat = dv.getUint32(ptr + F.S_FEATURE_INCOMPAT, true) & ~F.INCOMPAT_RECOVER;
   dv.setUint32(ptr + F.S_FEATURE_INCOMPAT, incompat >>> 0, true);
   const state = dv.getUint16(ptr + F.S_STATE, true);
   if ((vol.startState & F.EXT4_VALID_FS) !== 0) dv.setUint16(ptr + F.S_STATE, state | 1, true);
+}
+
+/** Says that the orphan file may have numbers: from the first change until a clean end, as the kernel does. */
+function setOrphanPresent({ dv }: Ext4Volume, ptr: number, on: boolean): void {
+  const others = dv.getUint32(ptr + F.S_FEATURE_RO_COMPAT, true) & ~F.RO_COMPAT_ORPHAN_PRESENT;
+  const bits = others | (on ? F.RO_COMPAT_ORPHAN_PRESENT : 0);
+  dv.setUint32(ptr + F.S_FEATURE_RO_COMPAT, bits >>> 0, true);
 }
 
 /** Where the superblock lies: its block, and the byte in it. */

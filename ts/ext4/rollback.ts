@@ -8,14 +8,14 @@ import type { Ext4Volume } from './volume.ts';
 
 /** What is not on disk and must be as before. */
 export interface Snapshot {
-  orphans: number[];
+  orphans: Map<number, number>;
 }
 
 /** Begins holding: no commit, no writeback until release(). Everything must be durable and home. */
 export function hold(vol: Ext4Volume): Snapshot {
   assert(vol.journal!.running === null, 'what is held begins with nothing');
   vol.journal!.held = true;
-  return { orphans: [...vol.orphans] };
+  return { orphans: new Map(vol.orphans) };
 }
 
 export function release(vol: Ext4Volume): void {
@@ -38,5 +38,6 @@ export function rollBack(vol: Ext4Volume, { orphans }: Snapshot): void {
   vol.xattrBlocks.clear();
   vol.free = null;
   vol.orphans.clear();
-  for (const ino of orphans) vol.orphans.add(ino);
+  for (const [ino, slot] of orphans) vol.orphans.set(ino, slot);
+  if (vol.orphanFile !== null) vol.orphanFile.firstFree = 0;
 }

@@ -11,6 +11,7 @@ import type { PendingFrees } from './balloc.ts';
 import { Checksums } from './checksum.ts';
 import type { FastOverlay } from './fastcommit.ts';
 import type { Inode, Inodes } from './inode.ts';
+import type { OrphanFile } from './orphan.ts';
 import type { Super } from './super.ts';
 
 /** Mount options that the floor acts on; the kernel's names. */
@@ -62,8 +63,9 @@ export class Ext4Volume {
   spread = 0;
   /** Blocks of xattrs by hash, to share: a hint, checked before it is believed. */
   readonly xattrBlocks = new Map<number, number>();
-  /** Inodes on the orphan chain. */
-  readonly orphans = new Set<number>();
+  /** Orphans, each with its slot in the orphan file; -1 for those on the chain. */
+  readonly orphans = new Map<number, number>();
+  orphanFile: OrphanFile | null = null;
   /** Blocks freed by transactions that are not durable, by group. */
   readonly pending = new Map<number, PendingFrees>();
   /** Shut down: nothing is read or written any more. */

@@ -201,7 +201,7 @@ export class Changes {
 
   /** When all is closed: nothing without a name stays behind. */
   *allClosed(): Flow<void> {
-    for (const ino of [...this.#vol.orphans]) {
+    for (const ino of [...this.#vol.orphans.keys()]) {
       yield* this.closed(yield* step(orphanOf, this.#vol, ino));
     }
   }
