@@ -4,10 +4,13 @@
 import { expect } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { readGroup } from '../../ts/ext4/group.ts';
+import { sumFree } from '../../ts/ext4/groupwrite.ts';
+import type { Inode } from '../../ts/ext4/inode.ts';
+import { allocRun, MAP_CREDITS } from '../../ts/ext4/mapwrite.ts';
 import type { Ext4Volume } from '../../ts/ext4/volume.ts';
 import { step } from '../../ts/flow.ts';
 import { type FileSystem, mountVfsSync } from '../../ts/vfs/filesystem.ts';
-import { apply, treeOf } from './driver.ts';
+import { apply, bytes, treeOf } from './driver.ts';
 import { contents, makeImage } from './images.ts';
 import { Model, type Op } from './model.ts';
 
@@ -86,4 +89,35 @@ export function timeless(model: Model): string {
   };
   visit(copy.root);
   return copy.lines().join('\n');
+}
+
+/** An image with so many free clusters, or a few less: a file /filler has the others. */
+export function leave(image: Uint8Array, wanted: (fs: FileSystem) => number): Uint8Array {
+  const device = memoryDevice(image, { sparse: true });
+  const fs = mountVfsSync(device, { ...CACHE, dax: 'never' });
+  const fd = fs.openSync(bytes('/filler'), 0o102, 0o600);
+  const { inode } = fs.file(fd);
+  const most = wanted(fs);
+  for (let at = 0; ; ) {
+    const n = fs.runSync(step(fillStep, inode, at, most));
+    if (n === 0) break;
+    at += n;
+  }
+  fs.runSync(fs.unmount());
+  return contents(device);
+}
+
+/** One handle: takes some of what is free beyond `most` clusters; how many blocks. */
+function fillStep(inode: Inode, at: number, most: number): number {
+  const { vol } = inode;
+  inode.at();
+  const extra = sumFree(vol).clusters - most;
+  if (extra <= 0) return 0;
+  vol.journal!.start(MAP_CREDITS);
+  const want = Math.max(1, Math.min(extra - 8, 256)) * vol.sb.clusterBlocks;
+  const { count } = allocRun(inode, at, want, false, { reserved: true });
+  inode.setSize((at + count) * vol.sb.blockSize);
+  inode.setDiskSize(inode.size);
+  vol.journal!.stop();
+  return count;
 }
