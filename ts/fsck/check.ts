@@ -8,7 +8,6 @@ import { hasBit } from '../ext4/features.ts';
 import type { Super } from '../ext4/super.ts';
 import { type Flow, flushDevice } from '../flow.ts';
 import { resolveShared } from './clone.ts';
-import { PREEN } from './codes.ts';
 import { adoptCopies, checkGroups, checkTable, readGroups, writeGroups } from './groups.ts';
 import { checkJournal } from './journal.ts';
 import { rebuildDirectories } from './makedir.ts';
@@ -20,6 +19,7 @@ import { checkDirectories } from './pass2.ts';
 import { checkTree } from './pass3.ts';
 import { checkLinks } from './pass4.ts';
 import { checkBitmaps } from './pass5.ts';
+import { checkQuotas } from './quota.ts';
 import { type Problem, type RepairMode, Report } from './report.ts';
 import { markClean, markUnclean, writeSuper } from './superwrite.ts';
 import { type FsckHooks, Volume } from './volume.ts';
@@ -84,20 +84,12 @@ export function* fsckFlow(device: BlockDevice, o: FsckOptions = {}): Flow<FsckRe
     opened = again;
   }
   if (vol !== null && vol.fatal !== '') return { ...refused(vol.fatal), problems: report.problems };
-  sayQuota(vol, report);
   if (report.found === 0 && mended > 0 && vol !== null) yield* markClean(vol);
   const { sb } = opened;
   return {
     ...counts(sb, sb.inodes - sb.freeInodes, vol?.dirs.length ?? 0),
     ...verdict(report, mended),
   };
-}
-
-/** Quota files count what a repair may have changed, and are not counted again here. */
-function sayQuota(vol: Volume | null, report: Report): void {
-  if (vol === null || !vol.roCompat(F.RO_COMPAT_QUOTA)) return;
-  if (!report.problems.some(({ code, fixed }) => fixed && !PREEN.has(code))) return;
-  report.complain('quota-usage', {}, 'the usage in the quota files was not counted again');
 }
 
 const REFUSED = new Set(['EINVAL', 'EUCLEAN', 'EBADMSG', 'EOPNOTSUPP']);
@@ -206,5 +198,6 @@ function* passes(vol: Volume): Flow<boolean> {
   yield* checkLinks(vol);
   report.pass = 5;
   yield* checkBitmaps(vol);
+  yield* checkQuotas(vol);
   return false;
 }

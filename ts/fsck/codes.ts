@@ -30,4 +30,5 @@ export const PREEN: ReadonlySet<string> = new Set([
   'deleted-dtime',
   'link-count',
   'dir-type',
+  'quota-usage',
 ]);

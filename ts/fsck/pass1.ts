@@ -6,6 +6,7 @@ import { hasBit } from '../ext4/features.ts';
 import type { Flow } from '../flow.ts';
 import { Claims } from './claim.ts';
 import { checkFields, entryType } from './inodefields.ts';
+import { countUsage } from './quota.ts';
 import { Record } from './record.ts';
 import { checkSpecial, isReserved, readBadBlocks } from './reserved.ts';
 import { checkDirectory, checkFile, checkOther, checkSymlink } from './types.ts';
@@ -126,6 +127,7 @@ function* checkInode(vol: Volume, claims: Claims, record: Record): Flow<void> {
   else checkOther(vol, record);
   checkFacts(vol, record, facts);
   checkBlocks(vol, claims, record, extra);
+  countUsage(vol, record, claims.blocks + extra, facts.values.length);
   if (summed) return;
   const text = `inode ${ino}: wrong checksum`;
   if (vol.report.report('inode-checksum', { ino }, text)) record.dirty = true;

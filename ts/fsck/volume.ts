@@ -9,6 +9,7 @@ import type { Super } from '../ext4/super.ts';
 import type { Flow } from '../flow.ts';
 import { Bits, Counts, NumberList } from './bits.ts';
 import type { Disk } from './disk.ts';
+import type { Usage } from './quotafile.ts';
 import { Record } from './record.ts';
 import type { Report } from './report.ts';
 
@@ -101,7 +102,8 @@ export class Volume {
   inBadBlock = new Bits();
   /** Directories in each group. */
   groupDirs = new Map<number, number>();
-  quota: Map<number, { space: number; inodes: number }>[] = [];
+  /** What each id uses, by type of quota: user, group, project. */
+  readonly usage: Map<number, Usage>[] = [new Map(), new Map(), new Map()];
 
   constructor(sb: Super, disk: Disk, report: Report, hooks: FsckHooks) {
     this.sb = sb;
