@@ -1,6 +1,6 @@
-// Goal: quota files are counted as e2fsck counts them, and a repair leaves what e2fsck finds clean, with its limits. Method:
-// images with many owners made by debugfs and settled by e2fsck; then seeded changes of single bytes and words of
-// their quota files. SEED chooses.
+// Goal: quota files are counted as e2fsck counts them, and a repair leaves what e2fsck finds clean, with its limits.
+// Method: images with many owners made by debugfs and settled by e2fsck; then seeded changes of single words of their
+// quota files. SEED chooses.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
