@@ -92,7 +92,8 @@ function everywhere(spec: FeatureSet): { failed: number; done: number } {
     for (const start of list) {
       if (enough >= ENOUGH) break;
       for (const forceMiss of DEEP ? [false, true] : [start.free % 2 === 0]) {
-        const where = `${JSON.stringify(op).slice(0, 60)}, ${start.free} free${forceMiss ? ', misses' : ''}`;
+        const how = `${start.free} free${forceMiss ? ', misses' : ''}`;
+        const where = `${JSON.stringify(op).slice(0, 60)}, ${how}`;
         const ok = tryWith(start, op, { forceMiss }, where, tried++ % SAMPLE === 0);
         if (enough > 0) expect(ok, `${where}: less was enough`).toBe(true);
         enough += ok ? 1 : 0;
