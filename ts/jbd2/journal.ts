@@ -72,6 +72,8 @@ export class Journal {
   held = false;
   /** Milliseconds after which a running transaction is committed. */
   interval = 5000;
+  /** Called when a transaction begins to run, within a step. */
+  onBegin: (() => void) | null = null;
   /** Steps that were undone: what is known of bytes may be wrong after each. */
   undone = 0;
   #open = false;
@@ -242,7 +244,10 @@ export class Journal {
   }
 
   #transaction(): Transaction {
-    this.running ??= new Transaction(this.nextTid++, this.hooks.clock());
+    if (this.running === null) {
+      this.running = new Transaction(this.nextTid++, this.hooks.clock());
+      this.onBegin?.();
+    }
     return this.running;
   }
 

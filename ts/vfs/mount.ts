@@ -34,6 +34,7 @@ import { planFolios } from '../iomap/buffered.ts';
 import { planDirect } from '../iomap/direct.ts';
 import { Trace } from '../trace.ts';
 import { canShare, createKernels, createMemory, type Kernels } from '../wasm.ts';
+import { Flusher } from './flusher.ts';
 import { DEFAULT_CACHE, MAX_CACHE, type MountOptions, minCache } from './options.ts';
 import { Driver } from './turn.ts';
 
@@ -112,6 +113,7 @@ function* beginWriting({ driver, vol, journal }: Session, o: MountOptions): Step
   vol.journal!.barrier = o.barrier ?? true;
   if (o.commit !== undefined) vol.journal!.interval = (o.commit || 5) * 1000;
   driver.background.writeBackFlow = (ino) => writeBackAll(vol, ino);
+  new Flusher(driver.background, vol.cache, vol.journal!, driver.sync);
   // A crash leaves the superblock's totals behind the groups': they are summed, and written at the end.
   if (journal.state === 'replayed') yield* run(driver, countFree(vol));
   yield* run(driver, recoverOrphans(vol));
