@@ -5,13 +5,18 @@ import * as F from '../../assembly/format/ext4.ts';
 import { type Flow, freeze, step } from '../flow.ts';
 import { releaseDelayed } from './delayed.ts';
 import { MAX_LBLK } from './extentwrite.ts';
-import { FREE_INODE_CREDITS, freeInode } from './ialloc.ts';
 import type { Inode } from './inode.ts';
 import { removeBlocksStep } from './mapwrite.ts';
 import { readOrphans } from './orphan.ts';
-import { emptyOrphanBlock, ORPHAN_CREDITS, removeOrphan } from './orphanwrite.ts';
+import {
+  emptyOrphanBlock,
+  freeOrphanStep,
+  ORPHAN_CREDITS,
+  orphanOf,
+  removeOrphan,
+} from './orphanwrite.ts';
 import type { Ext4Volume } from './volume.ts';
-import { dropXattrs } from './xattrwrite.ts';
+import { dropXattrs } from './xattrdrop.ts';
 
 /** Removes an orphan without links and all that it has. */
 export function* removeInode(vol: Ext4Volume, ino: number): Flow<void> {
@@ -20,15 +25,7 @@ export function* removeInode(vol: Ext4Volume, ino: number): Flow<void> {
   yield* step(forgetData, inode);
   if (yield* step(hasBlocks, inode)) while (yield* step(removeBlocksStep, inode, 0)) {}
   yield* dropXattrs(inode);
-  yield* step(lastStep, inode);
-}
-
-/** An inode of the list of orphans, in memory. Throws Missing. */
-export function orphanOf(vol: Ext4Volume, ino: number): Inode {
-  const inode = vol.inodes.known(ino) ?? vol.inodes.raw(ino);
-  inode.at();
-  vol.inodes.adopt(inode);
-  return inode;
+  yield* step(freeOrphanStep, inode);
 }
 
 /** What was not written back yet need not be. */
@@ -45,15 +42,6 @@ function hasBlocks(inode: Inode): boolean {
   if (inode.path === 'inline') return false;
   if (inode.isFile || inode.isDir) return true;
   return inode.isLink && inode.size >= F.I_BLOCK_SIZE;
-}
-
-function lastStep(inode: Inode): void {
-  const { vol } = inode;
-  inode.at();
-  vol.journal!.start(FREE_INODE_CREDITS + ORPHAN_CREDITS + 2);
-  removeOrphan(inode);
-  freeInode(vol, inode);
-  vol.journal!.stop();
 }
 
 /** Works off the orphans that a crash left; returns how many. */

@@ -4,6 +4,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { corrupt } from '../errno.ts';
+import { FREE_INODE_CREDITS, freeInode } from './ialloc.ts';
 import type { Inode } from './inode.ts';
 import { superPlace } from './lifecycle.ts';
 import { ON_CHAIN, orphanBlock, slotsPerBlock } from './orphan.ts';
@@ -120,6 +121,24 @@ function unchain(inode: Inode): void {
     }
   }
   inode.put32(F.I_DTIME, 0);
+}
+
+/** An inode of the list of orphans, in memory. Throws Missing. */
+export function orphanOf(vol: Ext4Volume, ino: number): Inode {
+  const inode = vol.inodes.known(ino) ?? vol.inodes.raw(ino);
+  inode.at();
+  vol.inodes.adopt(inode);
+  return inode;
+}
+
+/** A step: an orphan that has nothing any more is free, and off the list. */
+export function freeOrphanStep(inode: Inode): void {
+  const { vol } = inode;
+  inode.at();
+  vol.journal!.start(FREE_INODE_CREDITS + ORPHAN_CREDITS + 2);
+  removeOrphan(inode);
+  freeInode(vol, inode);
+  vol.journal!.stop();
 }
 
 /** Takes all numbers out of one block of the orphan file. A step. */

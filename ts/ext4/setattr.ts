@@ -4,12 +4,14 @@ import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
 import { type Flow, lock, step, writeBack, writeBackFile } from '../flow.ts';
 import { choosePath } from './datapath.ts';
+import { removeValue } from './eainodeflow.ts';
 import type { Inode } from './inode.ts';
 import { touch } from './namei.ts';
 import type { Time } from './stat.ts';
 import { putTime } from './time.ts';
 import type { Ext4Volume } from './volume.ts';
-import { accessAcl, syncAcl, XATTR_CREDITS } from './xattrwrite.ts';
+import { xattrCredits } from './xattrput.ts';
+import { accessAcl, syncAcl } from './xattrwrite.ts';
 
 export interface Attributes {
   /** Permission bits, 0o7777. */
@@ -41,7 +43,8 @@ const MODIFIABLE =
 export function* setAttributes(vol: Ext4Volume, ino: number, a: Attributes): Flow<void> {
   yield* lock(ino);
   const inode = yield* step(changeable, vol, ino);
-  yield* step(setStep, inode, a);
+  const unnamed = yield* step(setStep, inode, a);
+  if (unnamed !== 0) yield* removeValue(vol, unnamed);
 }
 
 function changeable(vol: Ext4Volume, ino: number): Inode {
@@ -51,23 +54,25 @@ function changeable(vol: Ext4Volume, ino: number): Inode {
   return inode;
 }
 
-function setStep(inode: Inode, a: Attributes): void {
+/** The inode of the old ACL when that is unnamed now; 0 else. */
+function setStep(inode: Inode, a: Attributes): number {
   const { vol } = inode;
   inode.at();
   const acl = a.mode === undefined ? null : accessAcl(inode);
-  vol.journal!.start(acl === null ? 2 : XATTR_CREDITS);
+  vol.journal!.start(acl === null ? 2 : xattrCredits(vol));
   const owner = 'uid' in a || 'gid' in a;
   if (a.uid !== undefined) putId(inode, F.I_UID, F.I_UID_HIGH, a.uid);
   if (a.gid !== undefined) putId(inode, F.I_GID, F.I_GID_HIGH, a.gid);
   if (owner && !inode.isDir) inode.setMode(withoutSetId(inode.mode));
   if (a.mode !== undefined) inode.setMode(inode.type + (a.mode & 0o7777));
-  if (acl !== null) syncAcl(inode, acl);
+  const unnamed = acl === null ? 0 : syncAcl(inode, acl);
   const ptr = inode.edit();
   if (a.atime !== undefined) putTime(vol, ptr, F.I_ATIME, F.I_ATIME_EXTRA, a.atime);
   if (a.mtime !== undefined) putTime(vol, ptr, F.I_MTIME, F.I_MTIME_EXTRA, a.mtime);
   touch(inode, false);
   vol.journal!.stop();
   inode.touched = 0;
+  return unnamed;
 }
 
 function putId(inode: Inode, lo: number, hi: number, id: number): void {

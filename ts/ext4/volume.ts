@@ -63,6 +63,8 @@ export class Ext4Volume {
   spread = 0;
   /** Blocks of xattrs by hash, to share: a hint, checked before it is believed. */
   readonly xattrBlocks = new Map<number, number>();
+  /** Inodes of xattrs' values by the values' hashes; as xattrBlocks. */
+  readonly valueInodes = new Map<number, number>();
   /** Orphans, each with its slot in the orphan file; -1 for those on the chain. */
   readonly orphans = new Map<number, number>();
   orphanFile: OrphanFile | null = null;

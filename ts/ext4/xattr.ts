@@ -9,6 +9,7 @@ import { aclToWire } from './acl.ts';
 import { hasBit } from './features.ts';
 import type { Inode } from './inode.ts';
 import { blockOf } from './iomap.ts';
+import type { Ext4Volume } from './volume.ts';
 
 /** A buffer checked as a block of xattrs. */
 export const KIND_XATTR = 5;
@@ -135,14 +136,18 @@ function copyValueBlocks(holder: Inode, value: Uint8Array, pos: number): number 
 
 /** The hash of a value is kept as its inode's atime; Lustre kept the owner's number as mtime instead. */
 function checkHash(owner: Inode, holder: Inode, value: Uint8Array): void {
-  const { sums } = owner.vol;
-  let crc = sums.seed;
-  for (let at = 0; at < value.length; at += 1024)
-    crc = sums.ofBytes(crc, value.subarray(at, at + 1024));
-  if (holder.u32(F.I_ATIME) === crc) return;
+  if (holder.u32(F.I_ATIME) === hashOfValue(owner.vol, value)) return;
   const lustre =
     holder.u32(F.I_MTIME) === owner.ino && holder.generation === owner.u32(F.I_GENERATION);
   if (!lustre) throw corrupt('xattr value inode', 'wrong hash', { ino: holder.ino });
+}
+
+/** The hash of a value that has an inode of its own. */
+export function hashOfValue({ sums }: Ext4Volume, value: Uint8Array): number {
+  let crc = sums.seed;
+  for (let at = 0; at < value.length; at += 1024)
+    crc = sums.ofBytes(crc, value.subarray(at, at + 1024));
+  return crc;
 }
 
 /** The entries that lie in the inode. Throws Missing; EUCLEAN. */

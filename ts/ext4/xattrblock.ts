@@ -33,6 +33,11 @@ export function fitsBlock(inode: Inode, list: PackedXattr[]): boolean {
   return F.H_SIZE + packedBytes(list) <= inode.vol.sb.blockSize;
 }
 
+/** Whether other inodes have the block too, which is there. */
+export function blockIsShared(inode: Inode): boolean {
+  return refsOf(inode, inode.vol.cache.get(xattrBlock(inode))) > 1;
+}
+
 /** Gives the inode a block with this list, or none when it is empty. ENOSPC. */
 export function packBlock(inode: Inode, list: PackedXattr[]): void {
   const { vol } = inode;

@@ -5,8 +5,9 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { type ErrorCode, Ext4Error } from '../errno.ts';
 import type { Inode } from '../ext4/inode.ts';
-import { orphanOf, removeInode } from '../ext4/inoderemove.ts';
+import { removeInode } from '../ext4/inoderemove.ts';
 import { createNode, linkNode, type NewNode, unlinkName } from '../ext4/namei.ts';
+import { orphanOf } from '../ext4/orphanwrite.ts';
 import { type RenameOptions, removeDir, renameName } from '../ext4/rename.ts';
 import { type Attributes, leaveMemory, setAttributes, setFlags } from '../ext4/setattr.ts';
 import { truncateFile } from '../ext4/truncate.ts';
