@@ -11,7 +11,13 @@ import { Record } from './record.ts';
 import { checkSpecial, isReserved, readBadBlocks } from './reserved.ts';
 import { checkDirectory, checkFile, checkOther, checkSymlink } from './types.ts';
 import type { Volume } from './volume.ts';
-import { checkBodyXattrs, checkXattrBlock, checkXattrRefs, type XattrFacts } from './xattrs.ts';
+import {
+  checkBodyXattrs,
+  checkXattrBlock,
+  checkXattrRefs,
+  noFacts,
+  type XattrFacts,
+} from './xattrs.ts';
 
 /** Checks all inodes. */
 export function* checkInodes(vol: Volume): Flow<void> {
@@ -114,7 +120,7 @@ function* checkInode(vol: Volume, claims: Claims, record: Record): Flow<void> {
     else vol.bad.add(ino);
     return;
   }
-  const facts: XattrFacts = { inlineBytes: -1, encryption: false, values: [], valueBlocks: 0 };
+  const facts = noFacts();
   if (record.extraSize !== 0) yield* checkBodyXattrs(vol, record, facts);
   claims.begin(record, type === F.EXT4_FT_DIR);
   const hasAcl = record.fileAcl !== 0 && vol.compat(F.COMPAT_EXT_ATTR);
@@ -127,7 +133,7 @@ function* checkInode(vol: Volume, claims: Claims, record: Record): Flow<void> {
   else checkOther(vol, record);
   checkFacts(vol, record, facts);
   checkBlocks(vol, claims, record, extra);
-  countUsage(vol, record, claims.blocks + extra, facts.values.length);
+  countUsage(vol, record, claims.blocks + extra, facts.values.length + facts.sharedValues);
   if (summed) return;
   const text = `inode ${ino}: wrong checksum`;
   if (vol.report.report('inode-checksum', { ino }, text)) record.dirty = true;

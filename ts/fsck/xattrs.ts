@@ -27,10 +27,16 @@ export interface XattrFacts {
   /** system.data is there, with so many bytes; -1 when not. */
   inlineBytes: number;
   encryption: boolean;
-  /** Value inodes that entries name. */
+  /** Value inodes that entries name; those of a block only with the first inode that has it, as they are counted. */
   values: number[];
+  /** As many are named by a block that was seen before. */
+  sharedValues: number;
   /** Blocks that those values count for in i_blocks. */
   valueBlocks: number;
+}
+
+export function noFacts(): XattrFacts {
+  return { inlineBytes: -1, encryption: false, values: [], sharedValues: 0, valueBlocks: 0 };
 }
 
 /** Checks the attributes in the record. */
@@ -177,7 +183,7 @@ export function* checkXattrBlock(vol: Volume, record: Record, facts: XattrFacts)
   const known = vol.xattrBlocks.get(pblk);
   if (known !== undefined) {
     known.refs++;
-    facts.values.push(...known.values);
+    facts.sharedValues += known.values.length;
     facts.valueBlocks += known.valueBlocks;
     if (known.ino >= 0) return true;
     record.setFileAcl(0);
@@ -211,7 +217,7 @@ function* firstSight(vol: Volume, record: Record, pblk: number, facts: XattrFact
     record.setFileAcl(0);
     return false;
   }
-  const own: XattrFacts = { inlineBytes: -1, encryption: false, values: [], valueBlocks: 0 };
+  const own = noFacts();
   note(vol, entries as Entry[], own);
   known.values = own.values;
   known.valueBlocks = own.valueBlocks;
