@@ -105,6 +105,7 @@ export const S_FIRST_ERROR_ERRCODE: u32 = 0x27a; // u8
 export const S_LAST_ERROR_ERRCODE: u32 = 0x27b; // u8
 export const S_ENCODING: u32 = 0x27c; // le16
 export const S_ENCODING_FLAGS: u32 = 0x27e; // le16
+export const EXT4_ENC_STRICT_MODE_FL: u32 = 0x1; // names must be UTF-8
 export const S_ORPHAN_FILE_INUM: u32 = 0x280; // le32
 export const S_CHECKSUM: u32 = 0x3fc; // le32
 export const EXT4_SUPER_MAGIC: u32 = 0xef53;

@@ -3,14 +3,15 @@
 
 import { ABI_RESULT, ABI_RESULT_SIZE } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
-import { corrupt } from '../errno.ts';
+import { corrupt, Ext4Error } from '../errno.ts';
 import { type Flow, step } from '../flow.ts';
-import { foldedKey } from './casefold.ts';
+import { isText } from './casefold.ts';
 import {
   checkEntries,
   dirBlock,
   dirBlocks,
   findName,
+  folds,
   NOWHERE,
   type Place,
   recLen,
@@ -48,6 +49,7 @@ export function* lookupName(dir: Inode, shown: Uint8Array): Flow<number> {
 /** Where a name is in a directory. EUCLEAN, EBADMSG. */
 export function* findEntry(dir: Inode, shown: Uint8Array): Flow<Place> {
   const name = dir.has(F.EXT4_ENCRYPT_FL) ? (nokeyBytes(shown) ?? shown) : shown;
+  if (isStrict(dir) && !isText(name)) throw new Ext4Error('EINVAL', 'the name is not UTF-8');
   const over = dir.vol.fast?.nameIn(dir.ino, name);
   if (over !== undefined) return { ino: over, lblk: -1 };
   const fast = yield* step(lookupStep, dir, name);
@@ -60,10 +62,14 @@ export function* findEntry(dir: Inode, shown: Uint8Array): Flow<Place> {
   }
 }
 
-/** What to compare instead of the name: its folded form, or the coded form of an encrypted one that was cut. */
+/** Whether the directory folds names and refuses what is no text. */
+function isStrict(dir: Inode): boolean {
+  return folds(dir) && hasBit(dir.vol.sb.u16(F.S_ENCODING_FLAGS), F.EXT4_ENC_STRICT_MODE_FL);
+}
+
+/** The coded form of an encrypted name that was cut: it is compared with those of the entries. */
 function searchKey(dir: Inode, name: Uint8Array): string | null {
-  if (dir.has(F.EXT4_ENCRYPT_FL)) return isCutName(name) ? String.fromCharCode(...name) : null;
-  return dir.has(F.EXT4_CASEFOLD_FL) ? foldedKey(name) : null;
+  return dir.has(F.EXT4_ENCRYPT_FL) && isCutName(name) ? String.fromCharCode(...name) : null;
 }
 
 function isCutName(shown: Uint8Array): boolean {
@@ -75,7 +81,6 @@ export function lookupStep(dir: Inode, name: Uint8Array): Place | null {
   dir.at();
   if (dir.vol.fast?.isNewDir(dir.ino)) return NOWHERE;
   if (dir.path === 'inline') return { ino: inlineLookup(dir, name), lblk: -1 };
-  if (dir.has(F.EXT4_CASEFOLD_FL)) return null;
   if (dir.has(F.EXT4_ENCRYPT_FL) && isCutName(name)) return null;
   const indexed = dir.has(F.EXT4_INDEX_FL) && hasBit(dir.vol.sb.compat, F.COMPAT_DIR_INDEX);
   if (indexed && dir.size > dir.vol.sb.blockSize) return lookupHtree(dir, name);
@@ -97,7 +102,7 @@ export function parentStep(dir: Inode): number {
 interface Search {
   dir: Inode;
   name: Uint8Array;
-  /** Folded form to compare instead of the name; null for exact names. */
+  /** What to compare with the coded forms of the entries; null for names that are there whole. */
   key: string | null;
 }
 
@@ -124,13 +129,9 @@ function scanFor(s: Search, lblk: number): Place & { next: number } {
 function findIn(s: Search, ptr: number, len: number): number {
   if (s.key === null) return findName(s.dir, ptr, len, s.name);
   for (const entry of entriesIn(s.dir, ptr, len)) {
-    if (keyIn(s.dir, entry.name) === s.key) return entry.ino;
+    if (String.fromCharCode(...entry.name) === s.key) return entry.ino;
   }
   return 0;
-}
-
-function keyIn(dir: Inode, name: Uint8Array): string {
-  return dir.has(F.EXT4_ENCRYPT_FL) ? String.fromCharCode(...name) : foldedKey(name);
 }
 
 function inlineLookup(dir: Inode, name: Uint8Array): number {

@@ -1,11 +1,11 @@
 // The blocks of a directory: found, checked whole at each load, and summed when a commit takes them. A directory
-// never
-// has more blocks than its file system: hostile extent trees end there.
+// never has more blocks than its file system: hostile extent trees end there.
 
 import { ABI_NAME } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { badChecksum, corrupt } from '../errno.ts';
+import { foldName, foldsTo } from './casefold.ts';
 import type { IndexPath } from './htree.ts';
 import type { Inode } from './inode.ts';
 import { blockOf } from './iomap.ts';
@@ -23,17 +23,34 @@ export interface Place {
 
 export const NOWHERE: Place = { ino: 0, lblk: -1 };
 
-/** The inode number of an exact name in checked entries at `ptr`, or 0. */
+/** Whether a directory takes names that differ only in case for one. Encrypted names cannot be told. */
+export function folds(dir: Inode): boolean {
+  return dir.has(F.EXT4_CASEFOLD_FL) && !dir.has(F.EXT4_ENCRYPT_FL);
+}
+
+/** The inode number of a name in checked entries at `ptr`, or 0. */
 export function findName(dir: Inode, ptr: number, len: number, name: Uint8Array): number {
   const off = findOffset(dir, ptr, len, name);
   return off < 0 ? 0 : dir.vol.dv.getUint32(ptr + off + F.DE_INODE, true);
 }
 
-/** Where an exact name's entry lies in checked entries at `ptr`, or -1. */
+/** Where a name's entry lies in checked entries at `ptr`, or -1: the very name, or where names fold one that is the
+ *  same folded. */
 export function findOffset(dir: Inode, ptr: number, len: number, name: Uint8Array): number {
   const { kernels } = dir.vol.cache;
+  if (folds(dir)) return findFolded(dir, ptr, len, foldName(name));
   putName(kernels.u8, ABI_NAME, name);
   return kernels.exports.dirFind(ptr, len, ABI_NAME, name.length);
+}
+
+function findFolded(dir: Inode, ptr: number, len: number, form: Uint8Array): number {
+  const { dv, u8 } = dir.vol;
+  for (let off = 0; off < len; off += recLen(dir, ptr + off)) {
+    if (dv.getUint32(ptr + off + F.DE_INODE, true) === 0) continue;
+    const nameLen = dv.getUint8(ptr + off + F.DE_NAME_LEN);
+    if (foldsTo(u8, ptr + off + F.DE_NAME, nameLen, form)) return off;
+  }
+  return -1;
 }
 
 /** Copies a name to `at`: most are short, and a loop takes a fraction of what a call of set() does. */

@@ -20,6 +20,7 @@ import {
   leafBytes,
   newDirBlock,
   putEntry,
+  retarget,
   roomIn,
 } from './leafwrite.ts';
 import { MAP_CREDITS } from './mapwrite.ts';
@@ -129,9 +130,8 @@ export function setEntry(
   dir.allNames = false;
   if (dir.path === 'inline') return setInline(dir, name, ino, type);
   const buffer = mustHave(dir, lblk);
-  const { off, size } = findWithPrev(dir, buffer.ptr, dir.vol.sb.blockSize, name);
-  const ptr = dir.vol.journal!.write(buffer, off, F.DE_HEADER + name.length);
-  putEntry(dir, ptr, size, name, ino, type);
+  const { off } = findWithPrev(dir, buffer.ptr, dir.vol.sb.blockSize, name);
+  retarget(dir, dir.vol.journal!.write(buffer, off, F.DE_HEADER), ino, type);
 }
 
 function mustHave(dir: Inode, lblk: number): Buffer {

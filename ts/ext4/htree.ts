@@ -3,10 +3,12 @@
 
 import { ABI_NAME, ABI_RESULT, ABI_SEED } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
+import { foldName } from './casefold.ts';
 import {
   dirBlock,
   dirBlocks,
   findName,
+  folds,
   indexOffset,
   NOWHERE,
   type Place,
@@ -60,6 +62,13 @@ export function hashOf(dir: Inode, version: number, name: Uint8Array): number {
 
 /** As hashOf(), of a name of `len` bytes at `ptr`. */
 export function hashAt(dir: Inode, version: number, ptr: number, len: number): number {
+  if (!folds(dir)) return hashBytes(dir, version, ptr, len);
+  const form = foldName(dir.vol.u8.slice(ptr, ptr + len));
+  dir.vol.u8.set(form, ABI_NAME);
+  return hashBytes(dir, version, ABI_NAME, form.length);
+}
+
+function hashBytes(dir: Inode, version: number, ptr: number, len: number): number {
   const { exports } = dir.vol.cache.kernels;
   const { sb, dv } = dir.vol;
   const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);

@@ -3,7 +3,7 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { choosePath } from './datapath.ts';
-import { recLen } from './dirblock.ts';
+import { findOffset, recLen } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import { emptyMap } from './ialloc.ts';
 import { inlineAreas } from './inline.ts';
@@ -17,6 +17,7 @@ import {
   newDirBlock,
   placeIn,
   putEntry,
+  retarget,
   roomIn,
 } from './leafwrite.ts';
 import { packInode, unpackInode } from './xattrpack.ts';
@@ -46,8 +47,8 @@ export function removeInline(dir: Inode, name: Uint8Array): void {
 }
 
 export function setInline(dir: Inode, name: Uint8Array, ino: number, type: number): void {
-  const { area, off, size } = find(dir, name);
-  putEntry(dir, area + off, size, name, ino, type);
+  const { area, off } = find(dir, name);
+  retarget(dir, area + off, ino, type);
 }
 
 function find(
@@ -55,20 +56,8 @@ function find(
   name: Uint8Array,
 ): { area: number; prev: number; off: number; size: number } {
   const all = areas(dir);
-  const area = all.find((a) => [...names(dir, a)].some((n) => same(n, name))) ?? all[0];
+  const area = all.find((a) => findOffset(dir, a.ptr, a.len, name) >= 0) ?? all[0];
   return { area: area.ptr, ...findWithPrev(dir, area.ptr, area.len, name) };
-}
-
-function* names(dir: Inode, { ptr, len }: { ptr: number; len: number }): Generator<Uint8Array> {
-  for (let off = 0; off < len; off += recLen(dir, ptr + off)) {
-    if (dir.vol.dv.getUint32(ptr + off, true) === 0) continue;
-    const at = ptr + off + F.DE_NAME;
-    yield dir.vol.u8.slice(at, at + dir.vol.dv.getUint8(ptr + off + F.DE_NAME_LEN));
-  }
-}
-
-function same(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 const DOT = new Uint8Array([0x2e]);

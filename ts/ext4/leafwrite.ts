@@ -83,6 +83,13 @@ export function putEntry(
   putName(u8, ptr + F.DE_NAME, name);
 }
 
+/** Gives the entry at `ptr` another inode; its name stays as it is, which where names fold may differ in case. */
+export function retarget(dir: Inode, ptr: number, ino: number, type: number): void {
+  const { dv, sb } = dir.vol;
+  dv.setUint32(ptr + F.DE_INODE, ino, true);
+  if (hasBit(sb.incompat, F.INCOMPAT_FILETYPE)) dv.setUint8(ptr + F.DE_FILE_TYPE, type);
+}
+
 /** The offset of an entry in [ptr, ptr + len) that has `need` bytes to spare, or -1. */
 export function roomIn(dir: Inode, ptr: number, len: number, need: number): number {
   const { dv } = dir.vol;

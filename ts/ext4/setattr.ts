@@ -5,8 +5,10 @@ import { Ext4Error } from '../errno.ts';
 import { type Flow, lock, step, writeBack, writeBackFile } from '../flow.ts';
 import { choosePath } from './datapath.ts';
 import { removeValue } from './eainodeflow.ts';
+import { hasBit } from './features.ts';
 import type { Inode } from './inode.ts';
 import { touch } from './namei.ts';
+import { isEmpty } from './rename.ts';
 import type { Time } from './stat.ts';
 import { putTime } from './time.ts';
 import type { Ext4Volume } from './volume.ts';
@@ -37,7 +39,8 @@ const MODIFIABLE =
   F.EXT4_DIRSYNC_FL |
   F.EXT4_TOPDIR_FL |
   F.EXT4_DAX_FL |
-  F.EXT4_PROJINHERIT_FL;
+  F.EXT4_PROJINHERIT_FL |
+  F.EXT4_CASEFOLD_FL;
 
 /** Changes attributes. EPERM on an immutable or append-only inode. */
 export function* setAttributes(vol: Ext4Volume, ino: number, a: Attributes): Flow<void> {
@@ -86,9 +89,12 @@ function withoutSetId(mode: number): number {
   return mode & ~0o4000 & ~gid;
 }
 
-/** Changes the flags that callers may change; the others stay. EOPNOTSUPP for one that cannot be set here. */
+/** Changes the flags that callers may change; the others stay. EOPNOTSUPP for one that cannot be set here; names fold
+ *  in directories only, from when they are empty: ENOTDIR, ENOTEMPTY. */
 export function* setFlags(vol: Ext4Volume, ino: number, flags: number): Flow<void> {
   yield* lock(ino);
+  const dir = yield* step(changesFolding, vol, ino, flags);
+  if (dir !== null && !(yield* isEmpty(dir))) throw new Ext4Error('ENOTEMPTY');
   const inode = yield* step(flagStep, vol, ino, flags);
   if (inode.reopen && inode.users === 0) yield* leaveMemory(inode);
 }
@@ -107,6 +113,18 @@ function forgetStep(inode: Inode): void {
   vol.inodes.forget(inode.ino);
 }
 
+/** The directory whose names fold from now on, or no more; null for other changes. */
+function changesFolding(vol: Ext4Volume, ino: number, flags: number): Inode | null {
+  const inode = vol.inodes.get(ino);
+  inode.at();
+  if (!hasBit(flags ^ inode.flags, F.EXT4_CASEFOLD_FL)) return null;
+  if (!hasBit(vol.sb.incompat, F.INCOMPAT_CASEFOLD)) {
+    throw new Ext4Error('EOPNOTSUPP', 'the file system has no casefold');
+  }
+  if (!inode.isDir) throw new Ext4Error('ENOTDIR');
+  return inode;
+}
+
 function flagStep(vol: Ext4Volume, ino: number, flags: number): Inode {
   const inode = vol.inodes.get(ino);
   inode.at();
@@ -115,6 +133,10 @@ function flagStep(vol: Ext4Volume, ino: number, flags: number): Inode {
   inode.setFlags((inode.flags & ~MODIFIABLE) | (flags & MODIFIABLE));
   touch(inode, false);
   vol.journal!.stop();
+  if (inode.isDir) {
+    inode.names = null;
+    inode.allNames = false;
+  }
   inode.reopen = inode.isFile && choosePath(inode) !== inode.path;
   return inode;
 }
