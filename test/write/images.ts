@@ -16,6 +16,8 @@ export interface FeatureSet {
   /** MiB. */
   size: number;
   inodeSize?: number;
+  /** Xattrs may have values up to 64 KiB. */
+  large?: boolean;
 }
 
 const EXT4 = '-t ext4 -b 4096';
@@ -32,6 +34,7 @@ export const SETS: Record<string, FeatureSet> = {
   meta_bg: { args: '-t ext4 -b 1024 -O meta_bg,^resize_inode', size: 24 },
   bigalloc: { args: `${EXT4} -O bigalloc -C 16384`, size: 32 },
   inline_data: { args: `${EXT4} -O inline_data -I 256`, size: 32 },
+  ea_inode: { args: '-t ext4 -b 1024 -O ea_inode', size: 32, large: true },
   '128-byte inodes': { args: `${EXT4} -I 128 -O ^metadata_csum`, size: 32, inodeSize: 128 },
   orphan_file: { args: `${EXT4} -O orphan_file`, size: 32 },
   large_dir: { args: '-t ext4 -b 1024 -O large_dir', size: 24 },

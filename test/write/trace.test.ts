@@ -50,7 +50,7 @@ function runTrace(name: string, seed: number, o: MountOptions): void {
   const device = memoryDevice(makeImage(set), { sparse: true });
   const fs = mountVfsSync(device, o);
   const model = new Model();
-  const tracer = new Tracer(seed, model);
+  const tracer = new Tracer(seed, model, { large: set.large });
   let full = 0;
   for (let i = 0, next = EVERY; i < STEPS; ) {
     const where = () => `${name}, seed ${seed}, step ${i}`;
@@ -89,7 +89,7 @@ need.describe('a random trace on a synchronous device', [tools], () => {
 });
 
 need.describe('a random trace with forced misses and little memory', [tools], () => {
-  for (const name of DEEP ? Object.keys(SETS) : ['ext4 1k', 'bigalloc', 'no extents']) {
+  for (const name of DEEP ? Object.keys(SETS) : ['ext4 1k', 'bigalloc', 'no extents', 'ea_inode']) {
     test(
       `${name}: steps that begin again leave nothing behind (seed ${SEED + 1})`,
       () => {
@@ -115,7 +115,7 @@ async function runAtOnce(name: string, seed: number): Promise<void> {
     return out;
   };
   const one = async ({ model, dir, i }: (typeof lanes)[number]) => {
-    const tracer = new Tracer(seed * 100 + i, model);
+    const tracer = new Tracer(seed * 100 + i, model, { large: set.large });
     expect(await applyAsync(fs, ['mkdir', dir, 0o755])).toBe('');
     for (let n = 0; n < STEPS / 5; ) {
       for (const op of tracer.next()) {
@@ -146,7 +146,7 @@ async function checkLanes(fs: FileSystem, lanes: { model: Model; dir: string }[]
 }
 
 need.describe('traces at once on a device that answers in random order', [tools], () => {
-  for (const name of DEEP ? Object.keys(SETS) : ['ext4 1k', 'ext2', 'inline_data']) {
+  for (const name of DEEP ? Object.keys(SETS) : ['ext4 1k', 'ext2', 'inline_data', 'ea_inode']) {
     test(
       `${name}: each directory as its model says (seed ${SEED + 2})`,
       async () => {
