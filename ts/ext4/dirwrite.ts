@@ -9,7 +9,7 @@ import { dirBlock, dirBlocks } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import type { IndexPath } from './htree.ts';
 import { insertIndexed, makeIndexed } from './htreewrite.ts';
-import { insertInline, removeInline, setInline } from './inlinedir.ts';
+import { initInline, insertInline, removeInline, setInline } from './inlinedir.ts';
 import type { Inode } from './inode.ts';
 import {
   appendLeaf,
@@ -143,8 +143,9 @@ function mustHave(dir: Inode, lblk: number): Buffer {
 const DOT = new Uint8Array([0x2e]);
 const DOTDOT = new Uint8Array([0x2e, 0x2e]);
 
-/** Makes a new directory's first block, with "." and "..". Needs a handle. */
+/** Makes a new directory's first block, with "." and ".."; or makes it inline. Needs a handle. */
 export function initDir(dir: Inode, parent: number): void {
+  if (initInline(dir, parent)) return;
   const { ptr } = newDirBlock(dir, 0);
   putEntry(dir, ptr, 12, DOT, dir.ino, F.EXT4_FT_DIR);
   putEntry(dir, ptr + 12, leafBytes(dir) - 12, DOTDOT, parent, F.EXT4_FT_DIR);

@@ -6,13 +6,14 @@ import { corrupt } from '../errno.ts';
 import type { Inode } from './inode.ts';
 import { findXattr } from './xattr.ts';
 
-const DATA = new Uint8Array([0x64, 0x61, 0x74, 0x61]); // "data"
+/** The name of system.data without its prefix. */
+export const INLINE_NAME = new Uint8Array([0x64, 0x61, 0x74, 0x61]);
 
 /** The pieces of an inline inode's contents, in order; addresses are valid until the step ends. Throws
  *  Missing; EUCLEAN. */
 export function inlineAreas(inode: Inode): { ptr: number; len: number }[] {
   const head = { ptr: inode.at() + F.I_BLOCK, len: F.I_BLOCK_SIZE };
-  const entry = findXattr(inode, F.EXT4_XATTR_INDEX_SYSTEM, DATA);
+  const entry = findXattr(inode, F.EXT4_XATTR_INDEX_SYSTEM, INLINE_NAME);
   if (entry === null || entry.valuePtr === 0) return [head];
   return [head, { ptr: entry.valuePtr, len: entry.size }];
 }

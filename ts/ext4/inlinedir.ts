@@ -6,10 +6,11 @@ import { choosePath } from './datapath.ts';
 import { findOffset, recLen } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import { emptyMap } from './ialloc.ts';
-import { inlineAreas } from './inline.ts';
+import { INLINE_NAME, inlineAreas } from './inline.ts';
 import type { Inode } from './inode.ts';
 import {
   dropEntry,
+  emptyEntry,
   entrySize,
   findWithPrev,
   insertIn,
@@ -20,7 +21,10 @@ import {
   retarget,
   roomIn,
 } from './leafwrite.ts';
-import { packInode, unpackInode } from './xattrpack.ts';
+import { inodeRoom, type PackedXattr, packedBytes, packInode, unpackInode } from './xattrpack.ts';
+
+/** So few bytes more are not worth it: the kernel does not take them either. */
+const MIN_GROWTH = 12;
 
 /** The entry areas, for changes: the inode's record is saved whole. Needs a handle. */
 function areas(dir: Inode): { ptr: number; len: number }[] {
@@ -37,8 +41,48 @@ export function insertInline(dir: Inode, name: Uint8Array, ino: number, type: nu
     placeIn(dir, ptr + off, recLen(dir, ptr + off), name, ino, type);
     return;
   }
-  const block = toBlock(dir);
-  insertIn(dir, block, name, ino, type);
+  const fresh = grow(dir, entrySize(name.length));
+  if (fresh !== null) placeIn(dir, fresh.ptr, fresh.len, name, ino, type);
+  else insertIn(dir, toBlock(dir), name, ino, type);
+}
+
+/** Makes a new directory inline, with an empty system.data. False, and nothing is changed, without the feature or room
+ *  for that in the inode. Needs a handle. */
+export function initInline(dir: Inode, parent: number): boolean {
+  const { vol } = dir;
+  const room = inodeRoom(dir, dir.at());
+  if (!hasBit(vol.sb.incompat, F.INCOMPAT_INLINE_DATA) || room === null) return false;
+  const list = [...unpackInode(dir), inlineData(new Uint8Array(0))];
+  if (packedBytes(list) > room.end - room.first) return false;
+  dir.setFlags((dir.flags & ~F.EXT4_EXTENTS_FL) | F.EXT4_INLINE_DATA_FL);
+  dir.path = 'inline';
+  packInode(dir, list);
+  const ptr = dir.edit() + F.I_BLOCK;
+  vol.cache.kernels.exports.zero(ptr, F.I_BLOCK_SIZE);
+  vol.dv.setUint32(ptr, parent, true);
+  emptyEntry(dir, ptr + 4, F.I_BLOCK_SIZE - 4);
+  dir.setSize(F.I_BLOCK_SIZE);
+  return true;
+}
+
+/** Gives system.data, empty until now, all the room that the inode has left, as one free entry; null when `need` bytes
+ *  do not fit there. */
+function grow(dir: Inode, need: number): { ptr: number; len: number } | null {
+  const room = inodeRoom(dir, dir.at());
+  const list = unpackInode(dir);
+  const data = list.find(isInlineData);
+  if (room === null || data === undefined || data.value.length > 0) return null;
+  const left = room.end - room.first - packedBytes(list);
+  const len = left - (left % 4);
+  if (len <= MIN_GROWTH || len < need) return null;
+  packInode(
+    dir,
+    list.map((x) => (x === data ? inlineData(new Uint8Array(len)) : x)),
+  );
+  dir.setSize(F.I_BLOCK_SIZE + len);
+  const fresh = areas(dir)[1];
+  emptyEntry(dir, fresh.ptr, len);
+  return fresh;
 }
 
 export function removeInline(dir: Inode, name: Uint8Array): void {
@@ -85,14 +129,22 @@ function toBlock(dir: Inode): ReturnType<typeof newDirBlock> {
   return block;
 }
 
+/** system.data, which holds what does not fit in place of the block map. */
+export function inlineData(value: Uint8Array): PackedXattr {
+  const index = F.EXT4_XATTR_INDEX_SYSTEM;
+  return { index, name: INLINE_NAME, value, inum: 0, size: value.length, hash: 0 };
+}
+
+export function isInlineData(x: PackedXattr): boolean {
+  return x.index === F.EXT4_XATTR_INDEX_SYSTEM && String.fromCharCode(...x.name) === 'data';
+}
+
 /** Takes the inline data out of an inode: an empty map, no system.data. Needs a handle. */
 export function dropInline(inode: Inode): void {
   const { vol } = inode;
-  const isData = (x: { index: number; name: Uint8Array }) =>
-    x.index === F.EXT4_XATTR_INDEX_SYSTEM && String.fromCharCode(...x.name) === 'data';
   packInode(
     inode,
-    unpackInode(inode).filter((x) => !isData(x)),
+    unpackInode(inode).filter((x) => !isInlineData(x)),
   );
   const extents = hasBit(vol.sb.incompat, F.INCOMPAT_EXTENTS) ? F.EXT4_EXTENTS_FL : 0;
   inode.setFlags((inode.flags & ~F.EXT4_INLINE_DATA_FL) | extents);

@@ -73,10 +73,10 @@ export function createStep(dir: Inode, name: Uint8Array, node: PlacedNode): numb
   vol.journal!.start(CREATE_CREDITS);
   if (isDir) addSubdir(dir);
   const child = allocInode(vol, dir, node.mode, { links: isDir ? 2 : 1, time });
+  inheritAcl(dir, child);
   if (isDir) initDir(child, dir.ino);
   else if (node.target !== undefined) writeTarget(child, node.target);
   else if (node.rdev !== undefined) writeDevice(child, node.rdev);
-  inheritAcl(dir, child);
   insertEntry(dir, name, child.ino, entryType(child), node.room, node.path);
   touch(dir, true, time);
   vol.journal!.stop();

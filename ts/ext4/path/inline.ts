@@ -7,33 +7,20 @@ import type { Zeroed } from '../../iomap/write.ts';
 import { claimHeld, holdBlocks, unhold } from '../balloc.ts';
 import { choosePath } from '../datapath.ts';
 import { hasBit } from '../features.ts';
-import { inlineAreas, readInline } from '../inline.ts';
-import { dropInline } from '../inlinedir.ts';
+import { INLINE_NAME, inlineAreas, readInline } from '../inline.ts';
+import { dropInline, inlineData, isInlineData } from '../inlinedir.ts';
 import type { Inode } from '../inode.ts';
 import { addBlocks, homeGoal } from '../mapspace.ts';
 import { insertRun, RUN_CREDITS } from '../mapwrite.ts';
 import { touch } from '../namei.ts';
-import {
-  entryBytes,
-  inodeRoom,
-  type PackedXattr,
-  packedBytes,
-  packInode,
-  unpackInode,
-} from '../xattrpack.ts';
-
-const NAME = new Uint8Array([0x64, 0x61, 0x74, 0x61]); // "data"
-
-function isData(x: PackedXattr): boolean {
-  return x.index === F.EXT4_XATTR_INDEX_SYSTEM && String.fromCharCode(...x.name) === 'data';
-}
+import { entryBytes, inodeRoom, packedBytes, packInode, unpackInode } from '../xattrpack.ts';
 
 /** Bytes that this inode can hold inline, beside the xattrs that it has. Throws Missing. */
 export function inlineCapacity(inode: Inode): number {
   const room = inodeRoom(inode, inode.at());
   if (room === null) return F.I_BLOCK_SIZE;
-  const others = packedBytes(unpackInode(inode).filter((x) => !isData(x)));
-  const left = room.end - room.first - others - entryBytes(NAME.length);
+  const others = packedBytes(unpackInode(inode).filter((x) => !isInlineData(x)));
+  const left = room.end - room.first - others - entryBytes(INLINE_NAME.length);
   return F.I_BLOCK_SIZE + Math.max(0, left - (left % 4));
 }
 
@@ -48,16 +35,8 @@ function store(inode: Inode, bytes: Uint8Array): boolean {
   inode.at();
   if (bytes.length > inlineCapacity(inode)) return false;
   vol.journal!.start(2);
-  const rest = bytes.subarray(F.I_BLOCK_SIZE);
-  const data: PackedXattr = {
-    index: F.EXT4_XATTR_INDEX_SYSTEM,
-    name: NAME,
-    value: rest,
-    inum: 0,
-    size: rest.length,
-    hash: 0,
-  };
-  const others = unpackInode(inode).filter((x) => !isData(x));
+  const data = inlineData(bytes.subarray(F.I_BLOCK_SIZE));
+  const others = unpackInode(inode).filter((x) => !isInlineData(x));
   inode.edit();
   if (inode.path !== 'inline') {
     inode.setFlags((inode.flags & ~F.EXT4_EXTENTS_FL) | F.EXT4_INLINE_DATA_FL);
