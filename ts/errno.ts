@@ -33,7 +33,7 @@ const ERRORS = {
   EBADMSG: [74, 'bad message'],
   EOVERFLOW: [75, 'value too large for defined data type'],
   EOPNOTSUPP: [95, 'operation not supported on socket'],
-  ENOTSUP: [95, 'operation not supported'],
+  ENOTSUP: [95, 'operation not supported on socket'],
   ESTALE: [116, 'stale file handle'],
   EUCLEAN: [117, 'structure needs cleaning'],
   EDQUOT: [122, 'disk quota exceeded'],

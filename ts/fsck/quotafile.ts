@@ -18,6 +18,7 @@ const MAGIC = [0xd9c01f11, 0xd9c01927, 0xd9c03f14];
 const VERSION = 1;
 const INFO = 8;
 const INFO_BLOCKS = INFO + 12;
+const INFO_FREE_BLOCK = INFO + 16;
 const INFO_FREE_RECORD = INFO + 20;
 const ROOT = 1;
 const LEVELS = 4;
@@ -48,6 +49,10 @@ export function* readQuota(type: number, read: ReadQuota): Flow<QuotaFile | stri
   if (head === null || head.getUint32(0, true) !== MAGIC[type]) return 'has no header';
   if (head.getUint32(4, true) !== VERSION) return 'has another version';
   const blocks = head.getUint32(INFO_BLOCKS, true);
+  for (const field of [INFO_FREE_BLOCK, INFO_FREE_RECORD]) {
+    const free = head.getUint32(field, true);
+    if (free >= blocks) return `has a free block ${free} of ${blocks}`;
+  }
   const grace: [number, number] = [head.getUint32(INFO, true), head.getUint32(INFO + 4, true)];
   const records: DataView[] = [];
   const seen = new Set<number>();
