@@ -36,6 +36,7 @@ const CHECKS: Record<keyof MountOptions, Check> = {
   noatime: checkBoolean,
   journal: oneOf('replay', 'memory', 'refuse'),
   journalDevice: checkDevice,
+  clearMmp: checkBoolean,
   cacheBytes: whole(Number.MAX_SAFE_INTEGER),
   shared: checkBoolean,
   uid: whole(MAX_ID),
@@ -89,6 +90,7 @@ const WORDS: Record<string, MountOptions> = {
   atime: { noatime: false },
   shared: { shared: true },
   noshared: { shared: false },
+  clear_mmp: { clearMmp: true },
 };
 
 const TEXT: Record<string, keyof MountOptions> = {

@@ -105,8 +105,8 @@ export function unreadable(incompat: number): string[] {
   return featureNames(INCOMPAT_NAMES, (incompat & ~INCOMPAT_READABLE) >>> 0, 'FEATURE_I');
 }
 
-/** Incompatible features that can be read but not written: the multi-mount block is not kept up. */
-const INCOMPAT_READ_ONLY = F.INCOMPAT_MMP | F.INCOMPAT_ENCRYPT;
+/** Incompatible features that can be read but not written. */
+const INCOMPAT_READ_ONLY = F.INCOMPAT_ENCRYPT;
 
 /** The features that forbid writing. */
 export function unwritable(incompat: number, roCompat: number): string[] {

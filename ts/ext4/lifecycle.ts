@@ -4,7 +4,7 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
-import { type Flow, flushDevice, step, writeDevice } from '../flow.ts';
+import { commit, type Flow, flushDevice, step, writeDevice } from '../flow.ts';
 import { Journal, type JournalHooks, type LogArea } from '../jbd2/journal.ts';
 import { openLog, writeEmpty, writeErrno } from '../jbd2/start.ts';
 import { hasBit } from './features.ts';
@@ -39,12 +39,19 @@ export function* startWriting(vol: Ext4Volume): Flow<Journal> {
   return journal;
 }
 
-/** Ends writing, all being committed and home: the journal empty, the superblock clean. */
+/** Ends writing, all being committed and home: the journal empty, the superblock clean, others let in. */
 export function* endWriting(vol: Ext4Volume): Flow<void> {
-  const { journal } = vol;
-  if (journal === null || journal.aborted !== null) return;
-  if (journal.area !== null) yield* writeEmpty(journal.area, journal.nextTid);
-  yield* writeSuper(vol, markEnded);
+  const { journal, mmp } = vol;
+  const alive = journal !== null && journal.aborted === null;
+  if (alive) {
+    if (journal.area !== null) yield* writeEmpty(journal.area, journal.nextTid);
+    yield* writeSuper(vol, markEnded);
+  }
+  if (mmp === null || mmp.ended) return;
+  mmp.stop();
+  // A last update may be on its way: it comes before this.
+  if (alive) yield* commit();
+  if (!vol.down) yield* mmp.release();
 }
 
 function markStarted(vol: Ext4Volume, ptr: number): void {

@@ -11,6 +11,7 @@ import type { PendingFrees } from './balloc.ts';
 import { Checksums } from './checksum.ts';
 import type { FastOverlay } from './fastcommit.ts';
 import type { Inode, Inodes } from './inode.ts';
+import type { MultiMount } from './mmp.ts';
 import type { OrphanFile } from './orphan.ts';
 import type { Super } from './super.ts';
 
@@ -55,6 +56,8 @@ export class Ext4Volume {
   directKernels: Kernels | null = null;
   /** Set while the mount writes. */
   journal: Journal | null = null;
+  /** What keeps other mounts out while this one writes; null without mmp. */
+  mmp: MultiMount | null = null;
   /** S_STATE when the mount began. */
   startState = 0;
   /** Free counts over all groups, once summed; kept exact while the mount writes. */

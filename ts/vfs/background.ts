@@ -5,6 +5,7 @@
 import type { Cache } from '../cache/cache.ts';
 import type { WaitKind } from '../cache/missing.ts';
 import { Ext4Error } from '../errno.ts';
+import type { MultiMount } from '../ext4/mmp.ts';
 import type { Flow } from '../flow.ts';
 import { checkpointFlow } from '../jbd2/checkpoint.ts';
 import { commitFlow } from '../jbd2/commit.ts';
@@ -23,6 +24,8 @@ export class Background {
   /** Set on a read-write mount. */
   journal: Journal | null = null;
   writeBackFlow: WriteBack | null = null;
+  /** What keeps other mounts out; null without mmp. */
+  mmp: MultiMount | null = null;
   readonly #drive: Drive;
   readonly #driveAsync: DriveAsync;
   #logWork: Promise<unknown> = Promise.resolve();
@@ -39,8 +42,15 @@ export class Background {
 
   logSync(op: 'commit' | 'space'): void {
     if (this.journal === null || this.journal.held) return;
+    this.beatSync();
     this.#guardSync(() => this.#drive(commitFlow(this.journal!)));
     if (op === 'space') this.#guardSync(() => this.#drive(checkpointFlow(this.journal!)));
+  }
+
+  /** Counts up in the multi-mount block when it is time. EBUSY when another mount took the file system. */
+  beatSync(): void {
+    const { mmp } = this;
+    if (mmp?.due) this.#guardSync(() => this.#drive(mmp.beat()));
   }
 
   writeBackSync(ino: number): Ext4Error | undefined {
@@ -69,7 +79,7 @@ export class Background {
       const { area } = this.journal!;
       this.#abort(error);
       try {
-        if (area !== null) this.#drive(writeErrno(area, -EIO));
+        if (area !== null && !this.#isLost()) this.#drive(writeErrno(area, -EIO));
       } catch {
         // the device that failed the commit may fail this too: the mount is read-only all the same
       }
@@ -81,9 +91,16 @@ export class Background {
 
   async log(op: 'commit' | 'space'): Promise<void> {
     if (this.journal === null || this.journal.held) return;
+    await this.beat();
     await this.#enqueueLog(() => this.#driveAsync(commitFlow(this.journal!)));
     if (op === 'space')
       await this.#enqueueLog(() => this.#driveAsync(checkpointFlow(this.journal!)));
+  }
+
+  /** As beatSync(). */
+  async beat(): Promise<void> {
+    const { mmp } = this;
+    if (mmp?.due) await this.#enqueueLog(() => this.#driveAsync(mmp.beat()));
   }
 
   writeBack(ino: number): Promise<Ext4Error | undefined> {
@@ -123,7 +140,13 @@ export class Background {
   async #abandon(error: unknown): Promise<void> {
     const { area } = this.journal!;
     this.#abort(error);
-    if (area !== null) await this.#driveAsync(writeErrno(area, -EIO)).catch(() => {});
+    if (area === null || this.#isLost()) return;
+    await this.#driveAsync(writeErrno(area, -EIO)).catch(() => {});
+  }
+
+  /** The file system is another mount's: nothing is written, not even why. */
+  #isLost(): boolean {
+    return this.mmp?.ended === true;
   }
 
   #abort(error: unknown): void {

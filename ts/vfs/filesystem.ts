@@ -462,16 +462,13 @@ export class FileSystem {
 
   *#unmount(): Flow<void> {
     this.#files.closeAll();
-    if (this.vol.journal !== null && this.vol.journal.aborted === null) {
-      yield* this.change.allClosed();
-      const error = yield* lastSync();
-      yield* writeBack();
-      yield* endWriting(this.vol);
-      this.#end();
-      if (error !== undefined) throw error;
-      return;
-    }
+    const alive = this.vol.journal !== null && this.vol.journal.aborted === null;
+    if (alive) yield* this.change.allClosed();
+    const error = alive ? yield* lastSync() : undefined;
+    if (alive) yield* writeBack();
+    yield* endWriting(this.vol);
     this.#end();
+    if (error !== undefined) throw error;
   }
 
   #end(): void {

@@ -13,6 +13,7 @@ import { Inodes } from '../ext4/inode.ts';
 import { recoverOrphans } from '../ext4/inoderemove.ts';
 import { ext4Iomap } from '../ext4/iomap.ts';
 import { startWriting } from '../ext4/lifecycle.ts';
+import { MultiMount } from '../ext4/mmp.ts';
 import {
   giveWindow,
   type JournalMode,
@@ -35,6 +36,7 @@ import { planDirect } from '../iomap/direct.ts';
 import { Trace } from '../trace.ts';
 import { canShare, createKernels, createMemory, type Kernels } from '../wasm.ts';
 import { Flusher } from './flusher.ts';
+import { keepBeating, wait, waitSync } from './heartbeat.ts';
 import { DEFAULT_CACHE, MAX_CACHE, type MountOptions, minCache } from './options.ts';
 import { Driver } from './turn.ts';
 
@@ -58,22 +60,37 @@ export function mountSessionSync(device: BlockDevice, o: MountOptions): Session 
   if (!isSyncDevice(device)) throw new Ext4Error('EINVAL', 'the device has no synchronous forms');
   const flow = mountFlow(device, o, true);
   let r = flow.next();
-  while (!r.done) r = flow.next(r.value.driver.runSync(r.value.flow));
+  while (!r.done) {
+    const task: Task = r.value;
+    try {
+      task.result = 'ms' in task ? waitSync(task.ms) : task.driver.runSync(task.flow);
+    } catch (error) {
+      r = flow.throw(error);
+      continue;
+    }
+    r = flow.next(task.result);
+  }
   return r.value;
 }
 
 export async function mountSession(device: BlockDevice, o: MountOptions): Promise<Session> {
   const flow = mountFlow(device, o, false);
   let r = flow.next();
-  while (!r.done) r = flow.next(await r.value.driver.run(r.value.flow));
+  while (!r.done) {
+    const task: Task = r.value;
+    try {
+      task.result = await ('ms' in task ? wait(task.ms) : task.driver.run(task.flow));
+    } catch (error) {
+      r = flow.throw(error);
+      continue;
+    }
+    r = flow.next(task.result);
+  }
   return r.value;
 }
 
-/** A flow to be run by a driver: the mount itself changes drivers on the way. */
-interface Task {
-  driver: Driver;
-  flow: Flow<unknown>;
-}
+/** A flow to be run by a driver: the mount itself changes drivers on the way. Or time to be waited for. */
+type Task = ({ driver: Driver; flow: Flow<unknown> } | { ms: number }) & { result?: unknown };
 
 // biome-ignore lint/suspicious/noExplicitAny: each task comes back with its own type, which run() gives it
 type Steps<T> = Generator<Task, T, any>;
@@ -87,13 +104,28 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
   const sb = new Super((yield* run(reader, readRawSuper(device))).raw);
   checkDevice(sb, device);
   const kernels = makeKernels(sb, o);
-  let session = newSession(sb, kernels, device, o, sync);
-  if (sb.metadataCsum) checkSuperSum(session);
+  const first = newSession(sb, kernels, device, o, sync);
+  if (sb.metadataCsum) checkSuperSum(first);
+  const mmp = yield* keepOthersOut(first, o);
+  try {
+    return yield* mountOn(first, o, mmp);
+  } catch (error) {
+    if (mmp !== null && !mmp.ended) yield* run(reader, mmp.release());
+    throw error;
+  }
+}
+
+/** With the multi-mount block taken, if there is one and the mount may write. */
+function* mountOn(first: Session, o: MountOptions, mmp: MultiMount | null): Steps<Session> {
+  const { sb, device } = first.vol;
+  const { sync } = first.driver;
+  let session = first;
   const ro = o.ro === true || device.readOnly;
   const journal = yield* withJournal(session, o, ro);
   if (journal !== null) {
+    const reader = bareDriver(device, sync);
     const again = new Super((yield* run(reader, readRawSuper(journal.device))).raw);
-    session = newSession(again, kernels, journal.device, o, sync);
+    session = newSession(again, first.vol.cache.kernels, journal.device, o, sync);
     session.journal = journal.state;
     yield* run(session.driver, showFastCommits(session.vol, journal));
   } else if (sb.hasJournal)
@@ -103,12 +135,37 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
   const memory = session.journal.state === 'memory' || session.journal.state === 'ignored';
   session.reason = names.length > 0 ? `unsupported: ${names.join(', ')}` : '';
   session.readOnly = ro || o.noload === true || memory || names.length > 0;
-  if (!session.readOnly) yield* beginWriting(session, o);
+  if (!session.readOnly) yield* beginWriting(session, o, mmp);
+  else if (mmp !== null) yield* run(session.driver, mmp.release());
   return session;
 }
 
+/** Takes the multi-mount block before anything is written, as the kernel does: where it says that somebody has the file
+ *  system, twice the time that such a one takes to say it again goes by. EBUSY when there is one. */
+function* keepOthersOut({ vol, driver }: Session, o: MountOptions): Steps<MultiMount | null> {
+  const { sb, device, sums } = vol;
+  const reads = device.readOnly || o.noload || o.journal === 'memory';
+  if (!hasBit(sb.incompat, F.INCOMPAT_MMP) || reads || (o.ro && o.journal !== 'replay'))
+    return null;
+  const mmp = new MultiMount(device, sb, sums);
+  const pause = yield* run(driver, mmp.look(o.clearMmp === true));
+  if (pause > 0) {
+    yield { ms: pause };
+    yield* run(driver, mmp.confirm());
+  }
+  yield* run(driver, mmp.take());
+  if (pause > 0) yield { ms: pause };
+  yield* run(driver, mmp.confirm());
+  return mmp;
+}
+
 /** The mount writes from here on; what a crash left half removed is removed first. */
-function* beginWriting({ driver, vol, journal }: Session, o: MountOptions): Steps<void> {
+function* beginWriting(
+  { driver, vol, journal }: Session,
+  o: MountOptions,
+  mmp: MultiMount | null,
+): Steps<void> {
+  vol.mmp = mmp;
   driver.background.journal = yield* run(driver, startWriting(vol));
   vol.journal!.barrier = o.barrier ?? true;
   if (o.commit !== undefined) vol.journal!.interval = (o.commit || 5) * 1000;
@@ -117,6 +174,7 @@ function* beginWriting({ driver, vol, journal }: Session, o: MountOptions): Step
   // A crash leaves the superblock's totals behind the groups': they are summed, and written at the end.
   if (journal.state === 'replayed') yield* run(driver, countFree(vol));
   yield* run(driver, recoverOrphans(vol));
+  if (mmp !== null) keepBeating(driver.background, mmp, driver.sync);
 }
 
 /** Replays what the journal holds; null when there is nothing to replay. Without needs_recovery a journal counts for

@@ -22,6 +22,8 @@ export interface MountOptions {
   /** Default 'replay' on a writable device that is not mounted `ro`, else 'memory'. */
   journal?: JournalMode;
   journalDevice?: BlockDevice;
+  /** Takes the multi-mount block (mmp) for clean: whoever has it marked is gone. As of tune2fs. */
+  clearMmp?: boolean;
   /** Bytes of linear memory for folios and buffers; default 64 MiB. */
   cacheBytes?: number;
   /** Default: where a SharedArrayBuffer may be used. */
