@@ -52,13 +52,14 @@ const GROUP_OBJ = 0x04;
 const MASK = 0x10;
 const OTHER = 0x20;
 
-/** The entries of the wire form, checked as the kernel does. EINVAL. */
+/** The entries of the wire form. EINVAL, EOPNOTSUPP; what they say together is isValidAcl()'s. */
 export function aclFromWire(wire: Uint8Array): AclEntry[] {
   const dv = new DataView(wire.buffer, wire.byteOffset, wire.byteLength);
   const bad = () => new Ext4Error('EINVAL', 'not a valid ACL');
   if (wire.length === 0) return [];
-  if (wire.length < 4 || (wire.length - 4) % 8 !== 0) throw bad();
+  if (wire.length < 4) throw bad();
   if (dv.getUint32(0, true) !== WIRE_VERSION) throw new Ext4Error('EOPNOTSUPP', 'ACL version');
+  if ((wire.length - 4) % 8 !== 0) throw bad();
   const acl: AclEntry[] = [];
   for (let at = 4; at < wire.length; at += 8) {
     const entry = {
@@ -66,18 +67,19 @@ export function aclFromWire(wire: Uint8Array): AclEntry[] {
       perm: dv.getUint16(at + 2, true),
       id: dv.getUint32(at + 4, true),
     };
-    if (!TAGS.includes(entry.tag) || entry.perm > 7) throw bad();
+    if (!TAGS.includes(entry.tag) || (isNamed(entry) && entry.id === NO_ID)) throw bad();
     acl.push(entry);
   }
-  if (acl.length > 0 && !isComplete(acl)) throw bad();
   return acl;
 }
 
-/** One owner, group and others; a mask when someone is named; entries in the order of their tags. */
-function isComplete(acl: AclEntry[]): boolean {
+/** One owner, group and others; a mask when someone is named; entries in the order of their tags; no unknown
+ *  permission. */
+export function isValidAcl(acl: AclEntry[]): boolean {
   const count = (tag: number) => acl.filter((e) => e.tag === tag).length;
   const named = count(ACL_USER) + count(ACL_GROUP) > 0;
   const ordered = acl.every((e, i) => i === 0 || acl[i - 1].tag <= e.tag);
+  if (acl.some((e) => e.perm > 7)) return false;
   const once = count(USER_OBJ) === 1 && count(GROUP_OBJ) === 1 && count(OTHER) === 1;
   return once && ordered && count(MASK) <= 1 && (!named || count(MASK) === 1);
 }

@@ -53,13 +53,12 @@ export function* createNode(
   return yield* step(createStep, dir, name, { ...node, room });
 }
 
-/** The directory of a number, still there and open to changes. ENOTDIR, ENOENT, EPERM. */
+/** The directory of a number, still there. Whether it may change is asked after the look-up. ENOTDIR, ENOENT. */
 export function liveDir(vol: Ext4Volume, ino: number): Inode {
   const dir = vol.inodes.get(ino);
   dir.at();
   if (!dir.isDir) throw new Ext4Error('ENOTDIR');
   if (dir.links === 0) throw new Ext4Error('ENOENT');
-  if (dir.has(F.EXT4_IMMUTABLE_FL)) throw new Ext4Error('EPERM');
   if (dir.has(F.EXT4_ENCRYPT_FL)) throw new Ext4Error('ENOKEY');
   return dir;
 }
@@ -69,7 +68,7 @@ export function createStep(dir: Inode, name: Uint8Array, node: PlacedNode): numb
   const { vol } = dir;
   const isDir = (node.mode & F.S_IFMT) === F.S_IFDIR;
   const time = now();
-  dir.at();
+  checkRoom(dir);
   vol.journal!.start(CREATE_CREDITS);
   if (isDir) addSubdir(dir);
   const child = allocInode(vol, dir, node.mode, { links: isDir ? 2 : 1, time });
@@ -81,6 +80,12 @@ export function createStep(dir: Inode, name: Uint8Array, node: PlacedNode): numb
   touch(dir, true, time);
   vol.journal!.stop();
   return child.ino;
+}
+
+/** EPERM where names may not come. */
+export function checkRoom(dir: Inode): void {
+  dir.at();
+  if (dir.has(F.EXT4_IMMUTABLE_FL)) throw new Ext4Error('EPERM');
 }
 
 /** EXT4_FT_* of an inode. */
@@ -176,6 +181,7 @@ function linkable(vol: Ext4Volume, ino: number): Inode {
 function linkStep(dir: Inode, inode: Inode, at: { name: Uint8Array; room: number }): void {
   const { journal } = dir.vol;
   inode.at();
+  checkRoom(dir);
   journal!.start(Math.min(64, DIR_CREDITS + 3));
   inode.setLinks(inode.links + 1);
   touch(inode, false);
@@ -196,7 +202,8 @@ export function* unlinkName(vol: Ext4Volume, parent: number, name: Uint8Array): 
 
 /** EPERM where flags forbid that a name goes. */
 export function checkRemovable(dir: Inode, inode: Inode): void {
-  if (dir.has(F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
+  dir.at();
+  if (dir.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
   if (inode.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
 }
 
@@ -206,8 +213,8 @@ export function unlinkStep(dir: Inode, name: Uint8Array, place: Place): number {
   const time = now();
   const inode = vol.inodes.get(place.ino);
   inode.at();
-  if (inode.isDir) throw new Ext4Error('EISDIR');
   checkRemovable(dir, inode);
+  if (inode.isDir) throw new Ext4Error('EISDIR');
   vol.journal!.start(UNLINK_CREDITS);
   removeEntry(dir, place.lblk, name);
   touch(dir, true, time);

@@ -19,6 +19,7 @@ import type { Inode } from './inode.ts';
 import {
   addSubdir,
   checkRemovable,
+  checkRoom,
   dropLink,
   dropSubdir,
   entryType,
@@ -75,10 +76,18 @@ export function* renameName(
   }
   if (source.ino === target.ino) return 0;
   const sides = { vol, from, to, oldName: old.name, newName: next.name, source, target };
+  yield* step(checkFlags, sides);
   if (o.exchange) return yield* step(exchangeStep, { ...sides, room: -1 });
   if (target.ino !== 0) yield* checkTarget(vol, source.ino, target.ino);
   const room = target.ino === 0 ? yield* findRoom(to, next.name) : -1;
   return yield* step(renameStep, { ...sides, room });
+}
+
+/** EPERM where flags forbid that a name goes or comes. */
+function checkFlags({ vol, from, to, source, target }: Omit<Renaming, 'room'>): void {
+  checkRemovable(from, inodeOf(vol, source.ino));
+  if (target.ino === 0) checkRoom(to);
+  else checkRemovable(to, inodeOf(vol, target.ino));
 }
 
 /** Whether inode `ino` is a directory on the way from the root to `dir`, or `dir` itself. */
@@ -121,8 +130,6 @@ function renameStep(r: Renaming): number {
   const { vol, from, to, oldName, newName, source, target } = r;
   const inode = inodeOf(vol, source.ino);
   const over = target.ino === 0 ? null : inodeOf(vol, target.ino);
-  checkRemovable(from, inode);
-  if (over !== null) checkRemovable(to, over);
   vol.journal!.start(RENAME_CREDITS);
   const moves = inode.isDir && from !== to;
   if (moves && over === null) addSubdir(to);
@@ -152,8 +159,6 @@ function exchangeStep(r: Renaming): number {
   const { vol, from, to, source, target } = r;
   const a = inodeOf(vol, source.ino);
   const b = inodeOf(vol, target.ino);
-  checkRemovable(from, a);
-  checkRemovable(to, b);
   vol.journal!.start(RENAME_CREDITS);
   setEntry(from, source.lblk, r.oldName, b.ino, entryType(b));
   setEntry(to, target.lblk, r.newName, a.ino, entryType(a));
@@ -183,6 +188,7 @@ export function* removeDir(vol: Ext4Volume, parent: number, name: Uint8Array): F
   if (place.ino === 0) throw new Ext4Error('ENOENT');
   yield* lock(place.ino);
   const child = yield* step(inodeOf, vol, place.ino);
+  yield* step(checkRemovable, dir, child);
   if (!child.isDir) throw new Ext4Error('ENOTDIR');
   if (!(yield* isEmpty(child))) throw new Ext4Error('ENOTEMPTY');
   return yield* step(rmdirStep, dir, name, { place, child });
@@ -191,7 +197,6 @@ export function* removeDir(vol: Ext4Volume, parent: number, name: Uint8Array): F
 function rmdirStep(dir: Inode, name: Uint8Array, o: { place: Place; child: Inode }): number {
   const { vol } = dir;
   o.child.at();
-  checkRemovable(dir, o.child);
   vol.journal!.start(14);
   removeEntry(dir, o.place.lblk, name);
   dropSubdir(dir);

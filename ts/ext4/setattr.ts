@@ -42,6 +42,10 @@ const MODIFIABLE =
   F.EXT4_PROJINHERIT_FL |
   F.EXT4_CASEFOLD_FL;
 
+/** Of those the ones that say nothing of a file. */
+const DIRECTORY_ONLY =
+  F.EXT4_DIRSYNC_FL | F.EXT4_TOPDIR_FL | F.EXT4_CASEFOLD_FL | F.EXT4_PROJINHERIT_FL;
+
 /** Changes attributes. EPERM on an immutable or append-only inode. */
 export function* setAttributes(vol: Ext4Volume, ino: number, a: Attributes): Flow<void> {
   yield* lock(ino);
@@ -128,7 +132,12 @@ function changesFolding(vol: Ext4Volume, ino: number, flags: number): Inode | nu
 function flagStep(vol: Ext4Volume, ino: number, flags: number): Inode {
   const inode = vol.inodes.get(ino);
   inode.at();
-  if (((flags ^ inode.flags) & ~MODIFIABLE) !== 0) throw new Ext4Error('EOPNOTSUPP', 'flags');
+  const changed = flags ^ inode.flags;
+  const misplaced = !inode.isDir && (flags & DIRECTORY_ONLY) !== 0;
+  if ((changed & ~MODIFIABLE) !== 0 || misplaced) throw new Ext4Error('EOPNOTSUPP', 'flags');
+  // What stays immutable keeps its other flags too.
+  const stays = (flags & inode.flags & F.EXT4_IMMUTABLE_FL) !== 0;
+  if (stays && changed !== 0) throw new Ext4Error('EPERM');
   vol.journal!.start(2);
   inode.setFlags((inode.flags & ~MODIFIABLE) | (flags & MODIFIABLE));
   touch(inode, false);

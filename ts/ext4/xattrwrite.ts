@@ -10,6 +10,7 @@ import {
   aclFromWire,
   aclToDisk,
   diskAcl,
+  isValidAcl,
   maskedAcl,
   modeOf,
   withMode,
@@ -48,6 +49,8 @@ interface Setting extends XattrOptions {
   mode?: number;
   /** Taking away what is not there is no error. */
   quiet?: boolean;
+  /** An ACL that breaks a rule. */
+  invalid?: boolean;
 }
 
 /** Sets an xattr by its full name. EEXIST, ENODATA, ENOSPC, ERANGE, EOPNOTSUPP, EPERM. */
@@ -62,15 +65,18 @@ export function* setXattr(
   if (name.length > 255) throw new Ext4Error('ERANGE');
   if (value.length > MAX_VALUE) throw new Ext4Error('ERANGE', 'an xattr has at most 64 KiB');
   yield* lock(ino);
-  const isAcl = index === ACCESS || index === DEFAULT;
-  yield* change(vol, ino, isAcl ? aclSetting(index, value) : { index, name, value, ...o });
+  yield* change(vol, ino, isAcl(index) ? aclSetting(index, value) : { index, name, value, ...o });
 }
 
-/** Removes an xattr. ENODATA. */
+/** Removes an xattr. ENODATA, but not of an ACL. */
 export function* removeXattr(vol: Ext4Volume, ino: number, fullName: Uint8Array): Flow<void> {
   const { index, name } = splitName(fullName);
   yield* lock(ino);
-  yield* change(vol, ino, { index, name, value: null });
+  yield* change(vol, ino, { index, name, value: null, quiet: isAcl(index) });
+}
+
+function isAcl(index: number): boolean {
+  return index === ACCESS || index === DEFAULT;
 }
 
 /** All or nothing; the caller has the turn. */
@@ -115,9 +121,9 @@ function check(vol: Ext4Volume, ino: number, s: Setting): Inode {
   const inode = changeableInode(vol, ino);
   const user = s.index === F.EXT4_XATTR_INDEX_USER;
   if (user && !inode.isFile && !inode.isDir) throw new Ext4Error('EPERM');
-  const isAcl = s.index === ACCESS || s.index === DEFAULT;
-  if (isAcl && inode.isLink) throw new Ext4Error('EOPNOTSUPP');
-  if (s.index === DEFAULT && !inode.isDir) throw new Ext4Error('EACCES');
+  if (isAcl(s.index) && inode.isLink) throw new Ext4Error('EOPNOTSUPP');
+  if (s.index === DEFAULT && !inode.isDir && s.value !== null) throw new Ext4Error('EACCES');
+  if (s.invalid) throw new Ext4Error('EINVAL', 'not a valid ACL');
   const there = findPacked(inode, s.index, s.name) !== undefined;
   if (there && s.create) throw new Ext4Error('EEXIST');
   if (!there && (s.replace || (s.value === null && !s.quiet))) throw new Ext4Error('ENODATA');
@@ -139,6 +145,9 @@ function setStep(vol: Ext4Volume, ino: number, s: Setting & { built: number }): 
 /** An access ACL that says no more than the mode becomes the mode. */
 function aclSetting(index: number, wire: Uint8Array): Setting {
   const acl = aclFromWire(wire);
+  if (acl.length > 0 && !isValidAcl(acl)) {
+    return { index, name: NO_NAME, value: NO_NAME, invalid: true };
+  }
   const { mode, plain } = modeOf(acl);
   const value = acl.length === 0 || (index === ACCESS && plain) ? null : aclToDisk(acl);
   const s = { index, name: NO_NAME, value, quiet: true };
