@@ -77,6 +77,8 @@ export class Ext4Volume {
   down = false;
   /** Inodes whose blocks an operation frees or moves: writeback leaves them alone. */
   readonly frozen = new Set<number>();
+  /** Inodes whose turn an operation has; null on a synchronous mount, where each call has all of them. */
+  turns: Set<number> | null = null;
   /** Inodes with dirty data, or a size in memory that the disk does not have yet. */
   readonly dirtyInodes = new Set<Inode>();
   /** File data was written since the device was last flushed. */

@@ -2,6 +2,7 @@
 // inline data where it lies. Told is what was changed, and whether older bytes may be on the disk: only then must the
 // zeroes reach it before the size does. After the kernel series "ext4: implement partial block zero range path".
 
+import { assert } from '../assert.ts';
 import { Ext4Error } from '../errno.ts';
 import { type Flow, step } from '../flow.ts';
 import type { Zeroed } from '../iomap/write.ts';
@@ -22,6 +23,9 @@ export function zeroWithinBlock(inode: Inode, pos: number, len: number): Zeroed 
   if (vol.down) throw new Ext4Error('EIO', 'the file system was shut down');
   if (vol.journal!.aborted !== null) throw new Ext4Error('EROFS', 'the journal has aborted');
   inode.at();
+  // As in the kernel, but for inodes that go: whoever zeroes has the inode to itself.
+  const mine = vol.turns === null || vol.turns.has(inode.ino) || inode.links === 0;
+  assert(mine, "the inode's turn is held");
   const zeroed = zeroBy(inode, pos, n);
   vol.trace.emit('zero', { ino: inode.ino, path: inode.path, pos, len: n, ...zeroed });
   return zeroed;

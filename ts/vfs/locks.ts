@@ -4,10 +4,12 @@
 export class Locks {
   readonly #tails = new Map<number, Promise<void>>();
   readonly #frozen: Set<number>;
+  readonly #turns: Set<number>;
 
-  /** `frozen`: the inodes that writeback leaves alone; kept up to date here. */
-  constructor(frozen: Set<number>) {
+  /** `frozen`: the inodes that writeback leaves alone; `turns`: those whose turn somebody has. Kept up to date here. */
+  constructor(frozen: Set<number>, turns: Set<number>) {
     this.#frozen = frozen;
+    this.#turns = turns;
   }
 
   /** Waits for the turns of `inos`, lowest first, and adds what gives them back to `release`. */
@@ -20,10 +22,12 @@ export class Locks {
       });
       this.#tails.set(ino, mine);
       release.push(() => {
+        this.#turns.delete(ino);
         if (this.#tails.get(ino) === mine) this.#tails.delete(ino);
         free();
       });
       await before;
+      this.#turns.add(ino);
     }
   }
 

@@ -235,8 +235,11 @@ function newSession(
   const vol = new Ext4Volume(sb, cache, device, options, trace);
   vol.inodes = new Inodes(vol);
   const owner = (file: FileFolios) => vol.inodes.get(file.ino);
+  const turns = new Set<number>();
+  if (!sync) vol.turns = turns;
   const driver = new Driver(cache, device, {
     frozen: vol.frozen,
+    turns,
     sync,
     forceMiss: o.forceMiss === true,
     trace,
@@ -253,6 +256,7 @@ function bareDriver(device: BlockDevice, sync: boolean): Driver {
   const planDirect = () => [];
   return new Driver(none, device, {
     frozen: new Set(),
+    turns: new Set(),
     sync,
     forceMiss: true,
     trace: new Trace(),

@@ -68,7 +68,7 @@ export class Driver implements Fill {
     this.trace = o.trace;
     this.plan = o.plan;
     this.planDirect = o.planDirect;
-    this.#locks = new Locks(o.frozen);
+    this.#locks = new Locks(o.frozen, o.turns);
     this.background = new Background(
       cache,
       (flow) => this.#drive(flow),
@@ -428,6 +428,8 @@ export class Driver implements Fill {
 export interface DriverOptions {
   /** Inodes that writeback leaves alone for now. */
   frozen: Set<number>;
+  /** Inodes whose turn somebody has. */
+  turns: Set<number>;
   sync: boolean;
   forceMiss: boolean;
   trace: Trace;
