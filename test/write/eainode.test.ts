@@ -50,7 +50,8 @@ function shownEntry(fs: FileSystem, where: string, e: XattrEntry): string {
   const refs = holder.u32(F.I_CTIME) * 2 ** 32 + holder.u32(F.I_VERSION);
   const mode = holder.mode.toString(8);
   const flags = holder.flags.toString(16);
-  return `${name} elsewhere: ${refs} refs, ${mode}, ${flags}, ${holder.links} link, ${holder.u32(F.I_BLOCKS_LO)} sectors`;
+  const sectors = holder.u32(F.I_BLOCKS_LO);
+  return `${name} elsewhere: ${refs} refs, ${mode}, ${flags}, ${holder.links}, ${sectors}`;
 }
 
 /** Each file of the root with the places of its xattrs, and what is free. */
