@@ -98,6 +98,7 @@ const FILES: Call[] = [
   ['writeFile', '/new', 'yy', { flag: 'a' }],
   ['writeFile', '/new', 'zz', { flag: 'r+' }],
   ['writeFile', '/new', 'zz', { flag: 'r' }],
+  ['writeFile', '/new', '', { flag: 'r' }],
   ['writeFile', '/new', 'zz', { flag: 'odd' }],
   ['writeFile', '/new', bytes('flushed'), { flush: true }],
   ['writeFile', '/new', bytes('x'), { flush: 1 }],

@@ -27,11 +27,12 @@ function writingFile(flag: 'w' | 'a'): Operation {
       const given = readOptions<WriteFileOptions>(options, { mode: 0o666, flag });
       checkBoolean(given.flush ?? false, 'options.flush');
       const source = sourceOf(call, data, given.encoding);
-      if (isFd(path)) return intoFile(call.vfs, checkFd(path), { source, ...given });
+      const always = call.form === 'callback';
+      if (isFd(path)) return intoFile(call.vfs, checkFd(path), { source, always, ...given });
       const at = toPath(path);
       const flags = openFlags(given.flag || flag);
       const mode = checkMode(given.mode, 'mode', 0o666);
-      return intoPath(call.vfs, at, { source, ...given, flags, mode });
+      return intoPath(call.vfs, at, { source, always, ...given, flags, mode });
     },
   };
 }
@@ -78,6 +79,8 @@ function toBytes(data: unknown, encoding: string): Uint8Array {
 
 interface Writing {
   source: Source;
+  /** Empty data is written too, and fails where the file cannot be written: so Node's callback form. */
+  always: boolean;
   signal?: AbortSignal;
   flush?: boolean;
 }
@@ -99,12 +102,14 @@ function* intoPath(vfs: FileSystem, at: Path, w: WritingPath): Work<void> {
 
 function* intoFile(vfs: FileSystem, fd: number, w: Writing): Work<void> {
   checkAbort(w.signal);
-  if (ArrayBuffer.isView(w.source)) yield* writeAll(vfs, fd, w.source, w.signal);
-  else yield* writePieces(vfs, fd, w.source, w.signal);
+  const { source } = w;
+  if (ArrayBuffer.isView(source)) {
+    if (source.length === 0 && w.always) yield* ask(vfs.data.write(fd, source, null), 'write');
+    yield* writeAll(vfs, fd, source, w.signal);
+  } else yield* writePieces(vfs, fd, source, w.signal);
   if (w.flush) yield* ask(vfs.data.fsync(fd, false), 'fsync');
 }
 
-/** Empty data is written without a look at how the file was opened. */
 function* writeAll(
   vfs: FileSystem,
   fd: number,
