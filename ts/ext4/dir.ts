@@ -48,8 +48,33 @@ export function* lookupName(dir: Inode, shown: Uint8Array): Flow<number> {
 
 /** Where a name is in a directory. EUCLEAN, EBADMSG. */
 export function* findEntry(dir: Inode, shown: Uint8Array): Flow<Place> {
-  const name = dir.has(F.EXT4_ENCRYPT_FL) ? (nokeyBytes(shown) ?? shown) : shown;
-  if (isStrict(dir) && !isText(name)) throw new Ext4Error('EINVAL', 'the name is not UTF-8');
+  if (dir.has(F.EXT4_ENCRYPT_FL)) return yield* findEncrypted(dir, nokeyBytes(shown) ?? shown);
+  if (isStrict(dir) && !isText(shown)) throw new Ext4Error('EINVAL', 'the name is not UTF-8');
+  return yield* findStored(dir, shown);
+}
+
+/** With the bytes that the entry has for its name. */
+function* findEncrypted(dir: Inode, name: Uint8Array): Flow<Place> {
+  const place = yield* findStored(dir, name);
+  const key = searchKey(dir, name);
+  if (place.ino === 0) return place;
+  const stored = key === null ? name : yield* step(cutName, dir, place.lblk, key);
+  return { ...place, stored };
+}
+
+/** The bytes of a name that is shown cut, from the block that has it. */
+function cutName(dir: Inode, lblk: number, key: string): Uint8Array {
+  const block = lblk < 0 ? null : dirBlock(dir, lblk);
+  const areas = block === null ? dirAreas(dir) : [{ ptr: block.ptr, len: dir.vol.sb.blockSize }];
+  for (const { ptr, len } of areas) {
+    for (const { name } of rawEntries(dir, ptr, len)) {
+      if (String.fromCharCode(...nokeyName(dir, name)) === key) return name;
+    }
+  }
+  throw corrupt('directory', 'a name is gone', { ino: dir.ino });
+}
+
+function* findStored(dir: Inode, name: Uint8Array): Flow<Place> {
   const over = dir.vol.fast?.nameIn(dir.ino, name);
   if (over !== undefined) return { ino: over, lblk: -1 };
   const fast = yield* step(lookupStep, dir, name);
@@ -203,8 +228,14 @@ function readBatch(dir: Inode, lblk: number): { entries: DirEntry[]; next: numbe
   return { entries, next: at < end ? at : -1 };
 }
 
-/** The live entries in checked bytes at `ptr`. The names are copies. */
+/** The live entries in checked bytes at `ptr`, encrypted names as they are shown. The names are copies. */
 function entriesIn(dir: Inode, ptr: number, len: number): DirEntry[] {
+  const found = rawEntries(dir, ptr, len);
+  if (!dir.has(F.EXT4_ENCRYPT_FL)) return found;
+  return found.map((entry) => ({ ...entry, name: nokeyName(dir, entry.name) }));
+}
+
+function rawEntries(dir: Inode, ptr: number, len: number): DirEntry[] {
   const { kernels } = dir.vol.cache;
   const copy = kernels.u8.slice(ptr, ptr + len);
   const max = ABI_RESULT_SIZE / 4;
@@ -220,8 +251,7 @@ function entriesIn(dir: Inode, ptr: number, len: number): DirEntry[] {
     if (n < max) break;
     from = from - 1 + recLen(dir, ptr + from - 1);
   }
-  if (!dir.has(F.EXT4_ENCRYPT_FL)) return found;
-  return found.map((entry) => ({ ...entry, name: nokeyName(dir, entry.name) }));
+  return found;
 }
 
 function decode(dir: Inode, bytes: Uint8Array, off: number): DirEntry | null {

@@ -19,6 +19,8 @@ export interface Place {
   lblk: number;
   /** Where it is not: the leaf that it would go to, for an insertion in the same step. */
   path?: IndexPath;
+  /** In an encrypted directory: the name as it is there. */
+  stored?: Uint8Array;
 }
 
 export const NOWHERE: Place = { ino: 0, lblk: -1 };

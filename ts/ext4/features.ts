@@ -105,15 +105,9 @@ export function unreadable(incompat: number): string[] {
   return featureNames(INCOMPAT_NAMES, (incompat & ~INCOMPAT_READABLE) >>> 0, 'FEATURE_I');
 }
 
-/** Incompatible features that can be read but not written. */
-const INCOMPAT_READ_ONLY = F.INCOMPAT_ENCRYPT;
-
-/** The features that forbid writing. */
-export function unwritable(incompat: number, roCompat: number): string[] {
-  return [
-    ...featureNames(INCOMPAT_NAMES, incompat & INCOMPAT_READ_ONLY, 'FEATURE_I'),
-    ...featureNames(RO_COMPAT_NAMES, (roCompat & ~RO_COMPAT_WRITABLE) >>> 0, 'FEATURE_R'),
-  ];
+/** The features that forbid writing; of encrypted directories and files each change is judged by itself. */
+export function unwritable(roCompat: number): string[] {
+  return featureNames(RO_COMPAT_NAMES, (roCompat & ~RO_COMPAT_WRITABLE) >>> 0, 'FEATURE_R');
 }
 
 export function hasBit(bits: number, mask: number): boolean {

@@ -49,6 +49,7 @@ export function* createNode(
   yield* lock(parent);
   const dir = yield* step(liveDir, vol, parent);
   if ((yield* findEntry(dir, name)).ino !== 0) throw new Ext4Error('EEXIST');
+  refuseKeyless(dir);
   const room = yield* findRoom(dir, name);
   return yield* step(createStep, dir, name, { ...node, room });
 }
@@ -59,8 +60,12 @@ export function liveDir(vol: Ext4Volume, ino: number): Inode {
   dir.at();
   if (!dir.isDir) throw new Ext4Error('ENOTDIR');
   if (dir.links === 0) throw new Ext4Error('ENOENT');
-  if (dir.has(F.EXT4_ENCRYPT_FL)) throw new Ext4Error('ENOKEY');
   return dir;
+}
+
+/** ENOKEY where a new name would have to be encrypted. Without the key names can only go, as in the kernel. */
+export function refuseKeyless(dir: Inode): void {
+  if (dir.has(F.EXT4_ENCRYPT_FL)) throw new Ext4Error('ENOKEY');
 }
 
 /** One step: makes the inode and its entry, both to be in `dir`, which does not have the name. */
@@ -163,6 +168,7 @@ export function* linkNode(
   yield* lock(parent, ino);
   const dir = yield* step(liveDir, vol, parent);
   if ((yield* findEntry(dir, name)).ino !== 0) throw new Ext4Error('EEXIST');
+  refuseKeyless(dir);
   const inode = yield* step(linkable, vol, ino);
   const room = yield* findRoom(dir, name);
   yield* step(linkStep, dir, inode, { name, room });
@@ -216,7 +222,7 @@ export function unlinkStep(dir: Inode, name: Uint8Array, place: Place): number {
   checkRemovable(dir, inode);
   if (inode.isDir) throw new Ext4Error('EISDIR');
   vol.journal!.start(UNLINK_CREDITS);
-  removeEntry(dir, place.lblk, name);
+  removeEntry(dir, place.lblk, place.stored ?? name);
   touch(dir, true, time);
   const rest = dropLink(inode, time);
   vol.journal!.stop();

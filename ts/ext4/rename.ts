@@ -24,6 +24,7 @@ import {
   dropSubdir,
   entryType,
   liveDir,
+  refuseKeyless,
   touch,
 } from './namei.ts';
 import { addOrphan } from './orphanwrite.ts';
@@ -75,6 +76,8 @@ export function* renameName(
     throw new Ext4Error(o.exchange ? 'EINVAL' : 'ENOTEMPTY');
   }
   if (source.ino === target.ino) return 0;
+  refuseKeyless(from);
+  refuseKeyless(to);
   const sides = { vol, from, to, oldName: old.name, newName: next.name, source, target };
   yield* step(checkFlags, sides);
   if (o.exchange) return yield* step(exchangeStep, { ...sides, room: -1 });
@@ -198,7 +201,7 @@ function rmdirStep(dir: Inode, name: Uint8Array, o: { place: Place; child: Inode
   const { vol } = dir;
   o.child.at();
   vol.journal!.start(14);
-  removeEntry(dir, o.place.lblk, name);
+  removeEntry(dir, o.place.lblk, o.place.stored ?? name);
   dropSubdir(dir);
   touch(dir, true);
   const rest = dropTarget(o.child);

@@ -4,7 +4,7 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { type ErrorCode, Ext4Error } from '../errno.ts';
-import type { Inode } from '../ext4/inode.ts';
+import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
 import { removeInode } from '../ext4/inoderemove.ts';
 import { createNode, linkNode, type NewNode, unlinkName } from '../ext4/namei.ts';
 import { orphanOf } from '../ext4/orphanwrite.ts';
@@ -172,6 +172,7 @@ export class Changes {
     if (!inode.isFile) return;
     this.#check();
     if (inode.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
+    refuseEncrypted(inode);
     yield* lock(ino);
     yield* truncateFile(this.#vol, ino, 0);
   }

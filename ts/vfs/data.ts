@@ -5,7 +5,7 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
 import { type FallocateMode, fallocateRange } from '../ext4/fallocate.ts';
-import type { Inode } from '../ext4/inode.ts';
+import { type Inode, refuseEncrypted } from '../ext4/inode.ts';
 import { mayGoDirect, writeDirect } from '../ext4/path/direct.ts';
 import { convertInline, inlineCapacity, mayBeInline, writeInline } from '../ext4/path/inline.ts';
 import { type Bytes, writePath } from '../ext4/path/write.ts';
@@ -136,6 +136,7 @@ export class DataOps {
     if (!(size >= 0)) throw new Ext4Error('EINVAL', `size ${size}`);
     if (size > maxFileSize(inode)) throw new Ext4Error('EFBIG');
     if (inode.has(F.EXT4_IMMUTABLE_FL | F.EXT4_APPEND_FL)) throw new Ext4Error('EPERM');
+    refuseEncrypted(inode);
     yield* lock(inode.ino);
     yield* truncateFile(this.#vol, inode.ino, size);
     if (inode.has(F.EXT4_SYNC_FL)) yield* this.#flushInode(inode, false);

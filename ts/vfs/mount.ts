@@ -131,7 +131,7 @@ function* mountOn(first: Session, o: MountOptions, mmp: MultiMount | null): Step
   } else if (sb.hasJournal)
     session.journal = { ...NO_JOURNAL, state: o.noload ? 'ignored' : 'clean' };
   yield* run(session.driver, step(checkRoot, session.vol));
-  const names = unwritable(sb.incompat, sb.roCompat);
+  const names = unwritable(sb.roCompat);
   const memory = session.journal.state === 'memory' || session.journal.state === 'ignored';
   session.reason = names.length > 0 ? `unsupported: ${names.join(', ')}` : '';
   session.readOnly = ro || o.noload === true || memory || names.length > 0;
