@@ -4,7 +4,7 @@
 import { expect, test } from 'vitest';
 import { DEEP, need } from '../need.ts';
 import { type SlowDevice, slowDevice } from '../slow.ts';
-import { fsck, recover } from '../write/images.ts';
+import { fsck, recover, tool } from '../write/images.ts';
 import { KINDS, type KindName } from './kinds.ts';
 import { A, B, codeOf, made, readF, Subject, same } from './subject.ts';
 
@@ -157,6 +157,40 @@ need.describe('35. a data write that fails', TOOLS, () => {
       LONG,
     );
   }
+});
+
+need.describe('35. data_err=abort', TOOLS, () => {
+  test('a data write that fails aborts the journal, and the next mount is told', () => {
+    for (const kind of CACHED) {
+      if (KINDS[kind].path === 'journalled') continue;
+      const { image, before } = prepare(kind);
+      let device: SlowDevice | null = null;
+      const wrap = (below: never): never => {
+        device = slowDevice(below, { sync: true });
+        return device as never;
+      };
+      const s = new Subject(kind, { image, wrap: wrap as never, dataErrAbort: true });
+      s.write(18_000, 3000, B);
+      s.write(60_010, 30_000, B);
+      const after = s.read();
+      device!.fail('write', 1);
+      expect(
+        codeOf(() => s.fsync()),
+        kind,
+      ).toMatch(/EIO|EROFS/);
+      expect(s.fs.readOnly, kind).toBe(true);
+      expect(
+        codeOf(() => s.write(0, 1, A)),
+        kind,
+      ).toBe('EROFS');
+      const left = s.image();
+      const { seen, image: recovered } = recover(left, readF, { dax: 'never' });
+      judge(seen, before, after, kind);
+      const { code, text } = tool('dumpe2fs', ['-h'], recovered);
+      expect(code, text).toBe(0);
+      expect(text, kind).toMatch(/Filesystem state: +clean with errors/);
+    }
+  });
 });
 
 need.describe('a data read that fails', TOOLS, () => {

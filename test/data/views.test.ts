@@ -82,4 +82,56 @@ describe.each(Object.entries(PATHS))('%s', (_name, options) => {
     expect(() => view.dirty(0, 10)).toThrow('ESTALE');
     fs.runSync(fs.unmount());
   });
+
+  test('what frees or moves blocks that are on view waits for release on DAX, and detaches them else', () => {
+    const ranges = ['punch', 'collapse', 'zero', 'insert'] as const;
+    for (const write of [false, true]) {
+      for (const mode of ranges) {
+        const { fs, fd } = mounted(options);
+        fs.writeSync(fd, new Uint8Array(16384).fill(0x61), 0, 16384, 0);
+        fs.runSync(fs.syncAll());
+        const view = fs.runSync(fs.view(fd, 4096, 4096, write));
+        const range = () => fs.runSync(fs.data.fallocate(fd, mode, 4096, 4096, mode === 'punch'));
+        if (options.dax === 'always') expect(range, `${mode} ${write}`).toThrow('EBUSY');
+        else range();
+        expect(view.segments[0][8], `${mode} ${write}`).toBe(0x61);
+        if (options.dax !== 'always' && write) {
+          expect(() => view.dirty(0, 10), mode).toThrow('ESTALE');
+        }
+        fs.runSync(fs.data.fallocate(fd, 'alloc', 0, 32768, true));
+        view.release();
+        range();
+        fs.runSync(fs.unmount());
+      }
+    }
+  });
+
+  test('a file without a name stays while it is on view', () => {
+    const { device, fs, fd } = mounted(options);
+    fs.writeSync(fd, new Uint8Array(8192).fill(0x61), 0, 8192, 0);
+    const view = fs.runSync(fs.view(fd, 0, 8192, false));
+    fs.runSync(fs.close(fd));
+    fs.runSync(fs.change.unlink('/file'));
+    const other = fs.runSync(fs.open('/other', 0o102, 0o644));
+    for (let at = 0; at < 4 << 20; at += 1 << 16) {
+      fs.writeSync(other, new Uint8Array(1 << 16).fill(0x62), 0, 1 << 16, at);
+    }
+    fs.runSync(fs.syncAll());
+    for (const part of view.segments) expect(part.every((byte) => byte === 0x61)).toBe(true);
+    view.release();
+    fs.runSync(fs.unmount());
+    expect(tool('e2fsck', ['-fn'], contents(device as never))).toMatchObject({ code: 0 });
+  });
+});
+
+test('journalled data has no view for writing, which says so; one for reading is a copy', () => {
+  const { fs, fd } = mounted({ data: 'journal' });
+  fs.writeSync(fd, new Uint8Array(5000).fill(0x61), 0, 5000, 0);
+  expect(() => fs.runSync(fs.view(fd, 0, 5000, true))).toThrow(/EOPNOTSUPP.*journalled/);
+  const view = fs.runSync(fs.view(fd, 0, 5000, false));
+  expect(view.zeroCopy).toBe(false);
+  fs.writeSync(fd, new Uint8Array(5000).fill(0x62), 0, 5000, 0);
+  expect(view.bytes?.every((byte) => byte === 0x61)).toBe(true);
+  view.release();
+  fs.runSync(fs.unmount());
 });

@@ -1,5 +1,7 @@
-"""The kernel's side of a trace with flags and ACLs: applies operations to an image through a loop mount, and dumps
-its tree.  Usage: attrs.py ORACLES IMAGE < operations.json; prints {"results": [...], "state": {...}, "fsck": n}.
+"""The kernel's side of a trace with flags and ACLs: applies operations to an image through a loop
+mount, and dumps its tree.
+Usage: attrs.py ORACLES IMAGE < operations.json
+         prints {"results": [...], "state": {...}, "fsck": n}
 Values of xattrs are hexadecimal digits. Flags are set as chattr(1) does: got, changed, set."""
 import errno, fcntl, hashlib, json, os, stat, struct, subprocess, sys, tempfile
 
@@ -51,7 +53,8 @@ def apply(root, op):
     elif kind == 'chown': os.lchown(path, a[0], a[1])
     elif kind == 'utimes': os.utime(path, (a[0], a[0]), follow_symlinks=False)
     elif kind == 'truncate': os.truncate(path, a[0])
-    elif kind == 'setxattr': os.setxattr(path, a[0], bytes.fromhex(a[1]), a[2], follow_symlinks=False)
+    elif kind == 'setxattr':
+        os.setxattr(path, a[0], bytes.fromhex(a[1]), a[2], follow_symlinks=False)
     elif kind == 'rmxattr': os.removexattr(path, a[0], follow_symlinks=False)
     elif kind == 'chattr': chattr(path, a[0], a[1])
     elif kind == 'write': return write(path, *a)
@@ -60,10 +63,13 @@ def apply(root, op):
 
 def node(path):
     s = os.lstat(path)
-    xattrs = {n: os.getxattr(path, n, follow_symlinks=False).hex() for n in os.listxattr(path, follow_symlinks=False)}
+    names = os.listxattr(path, follow_symlinks=False)
+    xattrs = {n: os.getxattr(path, n, follow_symlinks=False).hex() for n in names}
     d = {'mode': s.st_mode, 'uid': s.st_uid, 'gid': s.st_gid, 'links': s.st_nlink, 'xattrs': xattrs}
     if stat.S_ISREG(s.st_mode) or stat.S_ISDIR(s.st_mode): d['flags'] = flags_of(path) & ~LAYOUT
-    if stat.S_ISREG(s.st_mode): d['size'], d['sha'] = s.st_size, hashlib.sha1(open(path, 'rb').read()).hexdigest()
+    if stat.S_ISREG(s.st_mode):
+        d['size'] = s.st_size
+        with open(path, 'rb') as f: d['sha'] = hashlib.sha1(f.read()).hexdigest()
     if stat.S_ISLNK(s.st_mode): d['target'] = os.readlink(path)
     return d
 

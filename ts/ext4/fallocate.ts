@@ -43,7 +43,8 @@ interface Span {
 }
 
 /** Changes where a regular file has blocks: fallocate(2) with one mode. `keepSize` belongs to punch, may be with
- *  alloc and zero, and never is with the others. EINVAL, EFBIG, ENOSPC, ENODEV, EISDIR; EPERM on an immutable or
+ *  alloc and zero, and never is with the others. EINVAL, EFBIG, ENOSPC, ENODEV, EISDIR; EBUSY while a view lies on
+ *  blocks that might go; EPERM on an immutable or
  *  append-only file; EOPNOTSUPP where the file's map cannot. */
 export function* fallocateRange(
   vol: Ext4Volume,
@@ -80,6 +81,8 @@ function changeable(vol: Ext4Volume, ino: number, mode: FallocateMode): Inode {
   if (inode.isDir) throw new Ext4Error('EISDIR');
   if (!inode.isFile) throw new Ext4Error('ENODEV');
   if (inode.has(F.EXT4_ENCRYPT_FL)) throw new Ext4Error('ENOKEY');
+  if (inode.daxLeases > 0 && mode !== 'alloc')
+    throw new Ext4Error('EBUSY', 'its blocks are on view');
   return inode;
 }
 

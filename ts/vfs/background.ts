@@ -21,6 +21,8 @@ type DriveAsync = <T>(flow: Flow<T>) => Promise<T>;
 export type WriteBack = (ino: number) => Flow<Ext4Error | undefined>;
 
 export class Background {
+  /** A data write that fails aborts the journal too. */
+  dataErrAbort = false;
   /** Set on a read-write mount. */
   journal: Journal | null = null;
   writeBackFlow: WriteBack | null = null;
@@ -55,7 +57,13 @@ export class Background {
 
   writeBackSync(ino: number): Ext4Error | undefined {
     if (this.writeBackFlow === null || this.journal?.held) return undefined;
-    return this.#drive(this.writeBackFlow(ino));
+    const error = this.#drive(this.writeBackFlow(ino));
+    if (this.#isFatal(error)) this.failSync(error);
+    return error;
+  }
+
+  #isFatal(error: Ext4Error | undefined): boolean {
+    return this.dataErrAbort && error?.code === 'EIO' && this.journal!.aborted === null;
   }
 
   supplySync(kind: WaitKind): void {
@@ -76,14 +84,19 @@ export class Background {
     try {
       work();
     } catch (error) {
-      const { area } = this.journal!;
-      this.#abort(error);
-      try {
-        if (area !== null && !this.#isLost()) this.#drive(writeErrno(area, -EIO));
-      } catch {
-        // the device that failed the commit may fail this too: the mount is read-only all the same
-      }
+      this.failSync(error);
       throw error;
+    }
+  }
+
+  /** Aborts the journal, and leaves word for the next mount. */
+  failSync(error: unknown): void {
+    const { area } = this.journal!;
+    this.#abort(error);
+    try {
+      if (area !== null && !this.#isLost()) this.#drive(writeErrno(area, -EIO));
+    } catch {
+      // the device that failed may fail this too: the mount is read-only all the same
     }
   }
 
@@ -106,7 +119,11 @@ export class Background {
   writeBack(ino: number): Promise<Ext4Error | undefined> {
     const flow = this.writeBackFlow;
     if (flow === null || this.journal?.held) return Promise.resolve(undefined);
-    const done = this.#dataWork.then(() => this.#driveAsync(flow(ino)));
+    const done = this.#dataWork.then(async () => {
+      const error = await this.#driveAsync(flow(ino));
+      if (this.#isFatal(error)) await this.fail(error);
+      return error;
+    });
     this.#dataWork = done.catch(() => {});
     return done;
   }
@@ -135,6 +152,13 @@ export class Background {
     });
     this.#logWork = done.catch(() => {});
     return done;
+  }
+
+  /** As failSync(), at once, and the word when no commit runs. */
+  fail(error: unknown): Promise<void> {
+    this.#abort(error);
+    this.#logWork = this.#logWork.then(() => this.#abandon(error));
+    return this.#logWork as Promise<void>;
   }
 
   async #abandon(error: unknown): Promise<void> {

@@ -29,6 +29,8 @@ export class Lease {
   /** Position in the file of a lease that may be written, or -1. */
   #pos = -1;
   #released = false;
+  /** The bytes are blocks of the image: they are not freed before release(). */
+  readonly #onImage: boolean;
 
   constructor(
     inode: Inode,
@@ -44,6 +46,8 @@ export class Lease {
     this.#pinned = pinned;
     inode.users++;
     inode.vol.leases++;
+    this.#onImage = zeroCopy && inode.path === 'dax';
+    if (this.#onImage) inode.daxLeases++;
   }
 
   get segments(): Uint8Array[] {
@@ -64,7 +68,6 @@ export class Lease {
   /** Says that its space was promised, so that stores may be announced. */
   allowWrites(pos: number): this {
     this.#pos = pos;
-    if (this.inode.path === 'dax') this.inode.daxLeases++;
     return this;
   }
 
@@ -98,6 +101,7 @@ export class Lease {
     if (this.#pos >= 0) this.#endWrites();
     if (this.#folio !== null) unpin(vol.cache, this.#folio);
     if (this.#pinned !== null) for (const folio of this.#pinned.folios) unpin(vol.cache, folio);
+    if (this.#onImage) this.inode.daxLeases--;
     this.inode.users--;
     vol.leases--;
   }
@@ -105,7 +109,6 @@ export class Lease {
   /** What was promised and never used is given back. */
   #endWrites(): void {
     const { inode } = this;
-    if (inode.path === 'dax') inode.daxLeases--;
     const folios = this.#folio === null ? (this.#pinned?.folios ?? []) : [this.#folio];
     for (const folio of folios) if (!folio.detached) giveBack(inode, folio);
   }

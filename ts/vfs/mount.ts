@@ -35,6 +35,7 @@ import { planFolios } from '../iomap/buffered.ts';
 import { planDirect } from '../iomap/direct.ts';
 import { Trace } from '../trace.ts';
 import { canShare, createKernels, createMemory, type Kernels } from '../wasm.ts';
+import { watchDamage } from './damage.ts';
 import { Flusher } from './flusher.ts';
 import { keepBeating, wait, waitSync } from './heartbeat.ts';
 import { DEFAULT_CACHE, MAX_CACHE, type MountOptions, minCache } from './options.ts';
@@ -170,6 +171,8 @@ function* beginWriting(
   vol.journal!.barrier = o.barrier ?? true;
   if (o.commit !== undefined) vol.journal!.interval = (o.commit || 5) * 1000;
   driver.background.writeBackFlow = (ino) => writeBackAll(vol, ino);
+  driver.background.dataErrAbort = o.dataErrAbort ?? false;
+  watchDamage(driver, vol, o);
   new Flusher(driver.background, vol.cache, vol.journal!, driver.sync);
   // A crash leaves the superblock's totals behind the groups': they are summed, and written at the end.
   if (journal.state === 'replayed') yield* run(driver, countFree(vol));

@@ -10,7 +10,7 @@ import type { FileFolios, Folio } from '../cache/folio.ts';
 import { type FolioRange, type MissingKind, missing, type WaitKind } from '../cache/missing.ts';
 import { Ext4Error } from '../errno.ts';
 import type { Flow, IoRequest, LogRequest, Request, StepRequest } from '../flow.ts';
-import { serve, serveSync } from '../flow.ts';
+import { serve, serveSync, step } from '../flow.ts';
 import type { Trace } from '../trace.ts';
 import { Background } from './background.ts';
 import { Locks } from './locks.ts';
@@ -49,6 +49,8 @@ export class Driver implements Fill {
   deviceWriteBytes = 0;
   deviceFlushes = 0;
   reruns = 0;
+  /** Sees what a step threw, once it was undone and nothing runs: called in the driver, must not throw. */
+  onError: ((error: unknown) => void) | null = null;
   /** Commits, checkpoints and writeback. */
   readonly background: Background;
   readonly #locks: Locks;
@@ -135,6 +137,7 @@ export class Driver implements Fill {
         this.background.journal?.undo();
         if (signal !== missing) {
           this.#leaveSync(turn, outer);
+          if (this.#depth === 0) this.onError?.(signal);
           throw signal;
         }
       }
@@ -230,6 +233,21 @@ export class Driver implements Fill {
     }
   }
 
+  /** Runs a step that nobody waits for, now or soon; what it throws is nobody's. */
+  runAside<A, B>(fn: (a: A, b: B) => unknown, a: A, b: B): void {
+    if (!this.sync) {
+      const work = this.#driveAsync(step(fn, a, b), true).catch(() => {});
+      this.#live.add(work);
+      void work.then(() => this.#live.delete(work));
+      return;
+    }
+    try {
+      this.turnSync(fn, a, b, undefined);
+    } catch {
+      // it was undone
+    }
+  }
+
   /** Settles when no flow runs. */
   async idle(): Promise<void> {
     while (this.#live.size > 0) await Promise.allSettled([...this.#live]);
@@ -297,6 +315,7 @@ export class Driver implements Fill {
         this.background.journal?.undo();
         if (signal !== missing) {
           this.#leave(turn, none);
+          this.onError?.(signal);
           throw signal;
         }
       }
