@@ -7,6 +7,8 @@ import { Ext4Error } from '../errno.ts';
 import { run, runSync } from '../mkfs/drive.ts';
 import { mkfsFlow, planMkfs } from '../mkfs/mkfs.ts';
 import type { MkfsOptions, MkfsResult, Tree } from '../mkfs/options.ts';
+import { type Target, zeroLog } from '../mkfs/write.ts';
+import type { MountOptions } from '../vfs/options.ts';
 import { mount, mountSync } from './mount.ts';
 import { populate, populateSync, stepsOf } from './populate.ts';
 import { nameError } from './work.ts';
@@ -19,12 +21,14 @@ const MKFS = { syscall: 'mkfs' };
  */
 export async function mkfs(device: BlockDevice, options: MkfsOptions = {}): Promise<MkfsResult> {
   try {
-    const { tree, ...given } = options;
+    const { tree, ...rest } = options;
+    const given = timed(rest);
     if (tree) refuseOffset(given, stepsOf(tree));
-    const made = await run(mkfsFlow(writable(device), timed(given)));
+    const made = await run(mkfsFlow(writable(device), given));
     if (tree === undefined) return made;
-    const img = await mount(device, FILLING);
+    const img = await mount(device, filling(given));
     await populate(img, tree).finally(() => img.unmount());
+    if (given.now !== undefined) await run(zeroLog(whole(device), made));
     return made;
   } catch (error) {
     throw nameError(error, MKFS);
@@ -35,10 +39,13 @@ export async function mkfs(device: BlockDevice, options: MkfsOptions = {}): Prom
 export function mkfsSync(device: BlockDevice, options: MkfsOptions = {}): MkfsResult {
   try {
     if (!isSyncDevice(device)) throw new Ext4Error('EINVAL', 'the device is asynchronous');
-    const { tree, ...given } = options;
+    const { tree, ...rest } = options;
+    const given = timed(rest);
     if (tree) refuseOffset(given, stepsOf(tree));
-    const made = runSync(mkfsFlow(writable(device), timed(given)));
-    if (tree) fillSync(device, tree);
+    const made = runSync(mkfsFlow(writable(device), given));
+    if (tree === undefined) return made;
+    fillSync(device, tree, filling(given));
+    if (given.now !== undefined) runSync(zeroLog(whole(device), made));
     return made;
   } catch (error) {
     throw nameError(error, MKFS);
@@ -54,11 +61,22 @@ export function checkMkfs(size: number, options: MkfsOptions = {}): MkfsResult {
   }
 }
 
-/** What is made there is root's, with the modes that were asked for. */
-const FILLING = { umask: 0, uid: 0, gid: 0 };
+/** What is made there is root's, with the modes that were asked for; of the time that was asked for. */
+function filling({ now }: MkfsOptions): MountOptions {
+  const root = { umask: 0, uid: 0, gid: 0 };
+  return now === undefined ? root : { ...root, now: secondsOf(now) };
+}
 
-function fillSync(device: BlockDevice, tree: Tree): void {
-  const img = mountSync(device, FILLING);
+function secondsOf(now: number | Date): number {
+  return Math.floor(typeof now === 'number' ? now : now.getTime() / 1000);
+}
+
+function whole(device: BlockDevice): Target {
+  return { device, offset: 0, size: device.size, zeroed: false };
+}
+
+function fillSync(device: BlockDevice, tree: Tree, options: MountOptions): void {
+  const img = mountSync(device, options);
   try {
     populateSync(img, tree);
   } finally {

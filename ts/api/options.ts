@@ -39,6 +39,7 @@ const CHECKS: Record<keyof MountOptions, Check> = {
   clearMmp: checkBoolean,
   cacheBytes: whole(Number.MAX_SAFE_INTEGER),
   shared: checkBoolean,
+  now: whole(2 ** 34 - 2 ** 31 - 1),
   uid: whole(MAX_ID),
   gid: whole(MAX_ID),
   umask: whole(0o777),

@@ -79,15 +79,10 @@ async function clamp(call: Call, image: string, seconds: number): Promise<void> 
 async function forget(image: string, made: MkfsResult): Promise<void> {
   const { openFile } = await import('../block/node.ts');
   const { runSync } = await import('../mkfs/drive.ts');
-  const { zeroRange } = await import('../mkfs/write.ts');
+  const { zeroLog } = await import('../mkfs/write.ts');
   const device = openFile(image);
   const to = { device, offset: 0, size: device.size, zeroed: false };
-  for (const [i, { block, count }] of made.journalRuns.entries()) {
-    // The first block is the journal's superblock.
-    const first = i === 0 ? 1 : 0;
-    const [dpos, len] = [(block + first) * made.blockSize, (count - first) * made.blockSize];
-    runSync(zeroRange(to, dpos, len, { bytes: 0, calls: 0 }));
-  }
+  runSync(zeroLog(to, made));
   device.closeSync();
 }
 

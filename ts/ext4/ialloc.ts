@@ -9,7 +9,7 @@ import { type Group, readGroup } from './group.ts';
 import { addCount, addFree, blockBitmap, editGroup, inodeBitmap, sumFree } from './groupwrite.ts';
 import type { Inode } from './inode.ts';
 import type { Time } from './stat.ts';
-import { now, putBorn } from './time.ts';
+import { putBorn } from './time.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** Changed blocks of making an inode: two bitmaps, descriptor, table block. */
@@ -35,7 +35,7 @@ export function allocInode(
   vol: Ext4Volume,
   parent: Inode,
   mode: number,
-  { links = 0, time = now() }: { links?: number; time?: Time } = {},
+  { links = 0, time = vol.clock.now() }: { links?: number; time?: Time } = {},
 ): Inode {
   const isDir = (mode & F.S_IFMT) === F.S_IFDIR;
   if (sumFree(vol).inodes === 0) throw new Ext4Error('ENOSPC', 'no free inodes');
@@ -117,7 +117,7 @@ function makeRecord(
   dv.setUint16(ptr + F.I_UID_HIGH, Math.floor(uid / 65536), true);
   dv.setUint16(ptr + F.I_GID, gid % 65536, true);
   dv.setUint16(ptr + F.I_GID_HIGH, Math.floor(gid / 65536), true);
-  dv.setUint32(ptr + F.I_GENERATION, Math.floor(Math.random() * 2 ** 32), true);
+  dv.setUint32(ptr + F.I_GENERATION, Math.floor(vol.clock.random() * 2 ** 32), true);
   dv.setUint32(ptr + F.I_FLAGS, flagsFor(vol, parent, mode), true);
   if (sb.inodeSize > F.EXT4_GOOD_OLD_INODE_SIZE) extraFields(vol, ptr, projid);
   dv.setUint16(ptr + F.I_LINKS_COUNT, links, true);
@@ -173,7 +173,7 @@ export function emptyMap(vol: Ext4Volume, ptr: number): void {
 }
 
 /** Frees an inode whose links, blocks and xattrs are gone: its bit, its time of death. Needs a handle. */
-export function freeInode(vol: Ext4Volume, inode: Inode, time: Time = now()): void {
+export function freeInode(vol: Ext4Volume, inode: Inode, time: Time = vol.clock.now()): void {
   const { sb, cache } = vol;
   assert(inode.links === 0, 'only what has no name is freed');
   inode.put32(F.I_DTIME, time.sec % 2 ** 32);

@@ -19,7 +19,7 @@ export function* startWriting(vol: Ext4Volume): Flow<Journal> {
   const { sb } = vol;
   const hooks: JournalHooks = {
     device: vol.device,
-    clock: () => Date.now(),
+    clock: () => vol.clock.milliseconds(),
     seal: (buffers) => seal(vol, buffers),
   };
   let area: LogArea | null = null;
@@ -56,7 +56,7 @@ export function* endWriting(vol: Ext4Volume): Flow<void> {
 
 function markStarted(vol: Ext4Volume, ptr: number): void {
   const { dv, sb } = vol;
-  const now = Math.floor(Date.now() / 1000);
+  const now = vol.clock.now().sec;
   if (hasBit(sb.compat, F.COMPAT_ORPHAN_FILE)) setOrphanPresent(vol, ptr, true);
   if (sb.hasJournal) {
     const incompat = dv.getUint32(ptr + F.S_FEATURE_INCOMPAT, true) | F.INCOMPAT_RECOVER;
@@ -121,7 +121,7 @@ function editSuper(vol: Ext4Volume, change: (vol: Ext4Volume, ptr: number) => vo
 /** Free counts as the mount knows them, the time of writing, the checksum. */
 function stampSuper(vol: Ext4Volume, ptr: number): void {
   const { dv, sb, sums } = vol;
-  const now = Math.floor(Date.now() / 1000);
+  const now = vol.clock.now().sec;
   dv.setUint32(ptr + F.S_WTIME, now % 2 ** 32, true);
   dv.setUint8(ptr + F.S_WTIME_HI, Math.floor(now / 2 ** 32));
   if (vol.free !== null) {

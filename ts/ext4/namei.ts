@@ -15,7 +15,7 @@ import type { Inode } from './inode.ts';
 import { appendBlock } from './mapwrite.ts';
 import { addOrphan } from './orphanwrite.ts';
 import type { Time } from './stat.ts';
-import { now, putChanged } from './time.ts';
+import { putChanged } from './time.ts';
 import type { Ext4Volume } from './volume.ts';
 import { inheritAcl } from './xattrwrite.ts';
 
@@ -72,7 +72,7 @@ export function refuseKeyless(dir: Inode): void {
 export function createStep(dir: Inode, name: Uint8Array, node: PlacedNode): number {
   const { vol } = dir;
   const isDir = (node.mode & F.S_IFMT) === F.S_IFDIR;
-  const time = now();
+  const time = vol.clock.now();
   checkRoom(dir);
   vol.journal!.start(CREATE_CREDITS);
   if (isDir) addSubdir(dir);
@@ -116,7 +116,7 @@ const TYPES = [
 ] as number[];
 
 /** Changes ctime, and mtime too, to now. Needs a handle. */
-export function touch(inode: Inode, modified: boolean, time: Time = now()): void {
+export function touch(inode: Inode, modified: boolean, time: Time = inode.vol.clock.now()): void {
   putChanged(inode.vol, inode.edit(), time, modified);
 }
 
@@ -216,7 +216,7 @@ export function checkRemovable(dir: Inode, inode: Inode): void {
 /** One step: what unlinkName() does, the place being known. */
 export function unlinkStep(dir: Inode, name: Uint8Array, place: Place): number {
   const { vol } = dir;
-  const time = now();
+  const time = vol.clock.now();
   const inode = vol.inodes.get(place.ino);
   inode.at();
   checkRemovable(dir, inode);
@@ -231,7 +231,7 @@ export function unlinkStep(dir: Inode, name: Uint8Array, place: Place): number {
 
 /** One name less. An inode without any goes at once when it is empty; else it is an orphan, and its
  *  number comes back. */
-export function dropLink(inode: Inode, time: Time = now()): number {
+export function dropLink(inode: Inode, time: Time = inode.vol.clock.now()): number {
   const { vol } = inode;
   inode.setLinks(Math.max(0, inode.links - 1));
   touch(inode, false, time);

@@ -6,8 +6,34 @@ import type { Ext4Volume } from './volume.ts';
 
 const ORIGIN = performance.timeOrigin;
 
-/** The time, as fine as the platform has it. */
-export function now(): Time {
+/** Where a mount has its times and its random numbers from. */
+export interface Clock {
+  now(): Time;
+  /** The same, coarser and without an object. */
+  milliseconds(): number;
+  /** In [0, 1). */
+  random(): number;
+}
+
+/** As fine as the platform has it. */
+export const SYSTEM_CLOCK: Clock = {
+  now,
+  milliseconds: () => Date.now(),
+  random: () => Math.random(),
+};
+
+/** Stands still, and its random numbers repeat: the same changes make the same bytes. */
+export function stillClock(seconds: number): Clock {
+  const time = { sec: Math.floor(seconds), nsec: 0 };
+  let state = 0x2545f491;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  return { now: () => time, milliseconds: () => time.sec * 1000, random };
+}
+
+function now(): Time {
   const ms = ORIGIN + performance.now();
   const sec = Math.floor(ms / 1000);
   return { sec, nsec: Math.min(999_999_999, Math.floor((ms - sec * 1000) * 1e6)) };

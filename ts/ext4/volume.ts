@@ -14,6 +14,7 @@ import type { Inode, Inodes } from './inode.ts';
 import type { MultiMount } from './mmp.ts';
 import type { OrphanFile } from './orphan.ts';
 import type { Super } from './super.ts';
+import { type Clock, SYSTEM_CLOCK } from './time.ts';
 
 /** Mount options that the floor acts on; the kernel's names. */
 export interface VolumeOptions {
@@ -47,6 +48,8 @@ export class Ext4Volume {
   /** Where file data and metadata are read: the device itself, or with the journal's blocks laid over it. */
   readonly device: BlockDevice;
   readonly options: VolumeOptions;
+  /** Where times and random numbers come from. */
+  clock: Clock = SYSTEM_CLOCK;
   readonly sums: Checksums;
   readonly u8: Uint8Array;
   readonly dv: DataView;

@@ -38,7 +38,20 @@ export function blockIsShared(inode: Inode): boolean {
   return refsOf(inode, inode.vol.cache.get(xattrBlock(inode))) > 1;
 }
 
-/** Gives the inode a block with this list, or none when it is empty. ENOSPC. */
+/** Another block that says the same and may be shared by one more, or null. What it names in inodes counts once for
+ *  all who share it. */
+export function findBlock(inode: Inode, list: PackedXattr[]): Buffer | null {
+  list.sort(inOrder);
+  return findShared(inode, list, blockHash(list), xattrBlock(inode));
+}
+
+/** Lets the inode share a block that findBlock() found. */
+export function joinBlock(inode: Inode, shared: Buffer): void {
+  addRefs(inode, shared, 1);
+  setBlock(inode, xattrBlock(inode), shared.pblk);
+}
+
+/** Gives the inode a block of its own with this list, or none when it is empty. ENOSPC. */
 export function packBlock(inode: Inode, list: PackedXattr[]): void {
   const { vol } = inode;
   const old = xattrBlock(inode);
@@ -48,13 +61,6 @@ export function packBlock(inode: Inode, list: PackedXattr[]): void {
   }
   list.sort(inOrder);
   const hash = blockHash(list);
-  const shared = findShared(inode, list, hash, old);
-  if (shared !== null) {
-    if (shared.pblk === old) return;
-    addRefs(inode, shared, 1);
-    setBlock(inode, old, shared.pblk);
-    return;
-  }
   const alone = old !== 0 && refsOf(inode, vol.cache.get(old)) === 1;
   const buffer = alone ? vol.cache.get(old) : newBlock(inode);
   const ptr = vol.journal!.write(buffer, 0, vol.sb.blockSize);
@@ -104,10 +110,10 @@ function sameList(bytes: Uint8Array, list: PackedXattr[]): boolean {
       bytes[at] === x.name.length &&
       bytes[at + F.E_NAME_INDEX] === x.index &&
       dv.getUint32(at + F.E_VALUE_INUM, true) === x.inum &&
-      dv.getUint32(at + F.E_VALUE_SIZE, true) === x.value.length &&
+      dv.getUint32(at + F.E_VALUE_SIZE, true) === x.size &&
       x.name.every((byte, i) => bytes[at + F.E_NAME + i] === byte) &&
       x.value.every((byte, i) => bytes[value + i] === byte);
-    if (!same || x.inum !== 0) return false;
+    if (!same) return false;
     at += F.E_NAME + Math.ceil(x.name.length / 4) * 4;
   }
   return dv.getUint32(at, true) === 0;

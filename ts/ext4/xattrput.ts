@@ -22,7 +22,9 @@ import type { Ext4Volume } from './volume.ts';
 import { hashOfValue } from './xattr.ts';
 import {
   blockIsShared,
+  findBlock,
   fitsBlock,
+  joinBlock,
   packBlock,
   unpackBlock,
   XATTR_BLOCK_CREDITS,
@@ -73,33 +75,62 @@ export interface NewXattr {
 /** Gives an xattr a value, or takes it away. The number of the inode of the old value when nothing names that any
  *  more: removeValue() is the caller's then; else 0. ENOSPC. */
 export function putXattr(inode: Inode, x: NewXattr): number {
-  const inside = unpackInode(inode);
-  const outside = unpackBlock(inode);
+  const { vol } = inode;
+  const was = { inside: unpackInode(inode), outside: unpackBlock(inode) };
   const others = (y: PackedXattr) => !isNamed(y, x.index, x.name);
-  const a = inside.filter(others);
-  const b = outside.filter(others);
-  const old = [...inside, ...outside].find((y) => !others(y));
-  const shared = outside.length > 0 && blockIsShared(inode);
-  const kept = shared ? [...b] : [];
-  if (x.value !== null) add(inode, { inside: a, outside: b }, { ...x, value: x.value });
-  if (differ(a, inside)) packInode(inode, a);
-  if (differ(b, outside)) {
-    nameAgain(inode.vol, kept);
-    packBlock(inode, b);
+  const is = { inside: was.inside.filter(others), outside: was.outside.filter(others) };
+  const old = [...was.inside, ...was.outside].find((y) => !others(y));
+  const kept = [...is.outside];
+  const far = x.value === null ? null : add(inode, is, { ...x, value: x.value });
+  const shared = was.outside.length > 0 && blockIsShared(inode);
+  const moved = differ(is.outside, was.outside);
+  const joined =
+    moved && mayJoin(vol, is.outside, was.outside) ? findBlock(inode, is.outside) : null;
+  // What a block names counts once, however many inodes share the block.
+  const counted = joined !== null && far !== null && is.outside.includes(far.entry);
+  if (far !== null && !counted) useValue(far.holder, far.value);
+  if (differ(is.inside, was.inside)) packInode(inode, is.inside);
+  if (joined !== null) joinBlock(inode, joined);
+  else if (moved) {
+    if (shared) nameAgain(vol, kept);
+    packBlock(inode, is.outside);
   }
-  if (old === undefined || old.inum === 0) return 0;
-  addBlocks(inode, -blocksOfValue(inode.vol, old.size));
-  return shared && outside.includes(old) ? 0 : dropValue(inode, old.inum);
+  if (old !== undefined && old.inum !== 0) addBlocks(inode, -blocksOfValue(vol, old.size));
+  const gone = shared ? [] : joined === null ? [old] : was.outside;
+  return dropAll(inode, old !== undefined && was.inside.includes(old) ? [old, ...gone] : gone);
+}
+
+/** One reference less to what these name; the number of the one that was its inode's last, or 0: of several all but
+ *  one are named elsewhere. */
+function dropAll(inode: Inode, list: (PackedXattr | undefined)[]): number {
+  let unnamed = 0;
+  for (const x of new Set(list)) {
+    if (x !== undefined && x.inum !== 0) unnamed = dropValue(inode, x.inum) || unnamed;
+  }
+  return unnamed;
 }
 
 function differ(a: PackedXattr[], b: PackedXattr[]): boolean {
   return a.length !== b.length || !a.every((x, i) => x === b[i]);
 }
 
+/** Whether a list may share a block with others: what the block before named is let go of in the same step. */
+function mayJoin(vol: Ext4Volume, list: PackedXattr[], before: PackedXattr[]): boolean {
+  return list.length > 0 && tablesOf(holdersOf(vol, before)) <= MAX_TABLES;
+}
+
+function holdersOf(vol: Ext4Volume, list: PackedXattr[]): Inode[] {
+  return list.filter((x) => x.inum !== 0).map((x) => valueInode(vol, x.inum));
+}
+
+function tablesOf(holders: Inode[]): number {
+  return new Set(holders.map((holder) => holder.pblk)).size;
+}
+
 /** A block of its own names what the shared one goes on naming. */
 function nameAgain(vol: Ext4Volume, kept: PackedXattr[]): void {
-  const holders = kept.filter((x) => x.inum !== 0).map((x) => valueInode(vol, x.inum));
-  if (new Set(holders.map((holder) => holder.pblk)).size > MAX_TABLES) {
+  const holders = holdersOf(vol, kept);
+  if (tablesOf(holders) > MAX_TABLES) {
     throw new Ext4Error('ENOSPC', 'too many values in inodes of their own');
   }
   for (const holder of holders) addValueRef(holder);
@@ -110,22 +141,30 @@ interface Lists {
   outside: PackedXattr[];
 }
 
-/** Puts an xattr into the list that has room for it. ENOSPC. */
-function add(inode: Inode, lists: Lists, x: NewXattr & { value: Uint8Array }): void {
+/** A value in an inode of its own. */
+interface Far {
+  entry: PackedXattr;
+  holder: Inode;
+  value: Uint8Array;
+}
+
+/** Puts an xattr into the list that has room for it. Where its value lies when that is in an inode of its own, which
+ *  is not counted yet. ENOSPC. */
+function add(inode: Inode, lists: Lists, x: NewXattr & { value: Uint8Array }): Far | null {
   const { vol } = inode;
   const { index, name, value } = x;
   const size = value.length;
   const near = { index, name, value, inum: 0, size, hash: entryHash(name, value) };
-  if (place(inode, lists, near)) return;
+  if (place(inode, lists, near)) return null;
   const word = new Uint8Array(4);
   new DataView(word.buffer).setUint32(0, hashOfValue(vol, value), true);
-  const far = { index, name, value: NO_BYTES, inum: -1, size, hash: entryHash(name, word) };
+  const entry = { index, name, value: NO_BYTES, inum: -1, size, hash: entryHash(name, word) };
   const may = hasEaInodes(vol) && size > 0;
-  if (!may || !place(inode, lists, far)) throw new Ext4Error('ENOSPC', 'no room for the xattr');
+  if (!may || !place(inode, lists, entry)) throw new Ext4Error('ENOSPC', 'no room for the xattr');
   const holder = holderFor(inode, value, x.built ?? 0);
-  useValue(holder, value);
-  far.inum = holder.ino;
+  entry.inum = holder.ino;
   addBlocks(inode, blocksOfValue(vol, size));
+  return { entry, holder, value };
 }
 
 function holderFor(inode: Inode, value: Uint8Array, built: number): Inode {

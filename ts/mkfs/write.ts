@@ -6,6 +6,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import type { BlockDevice } from '../block/device.ts';
 import type { Making } from './drive.ts';
 import type { Piece } from './image.ts';
+import type { MkfsResult } from './options.ts';
 
 /** Bytes of one write, and of one look. */
 const BATCH = 2 ** 20;
@@ -67,6 +68,20 @@ export function* zeroRange(to: Target, dpos: number, len: number, done: Written)
     yield { op: 'write', device, from: zeroes.subarray(0, part.length), dpos: at };
     done.bytes += part.length;
     done.calls++;
+  }
+}
+
+/** Zeroes what an empty log still holds: blocks with times and numbers that are no longer anybody's. */
+export function* zeroLog(
+  to: Target,
+  made: Pick<MkfsResult, 'journalRuns' | 'blockSize'>,
+): Making<void> {
+  const done = { bytes: 0, calls: 0 };
+  for (const [i, { block, count }] of made.journalRuns.entries()) {
+    // The first block is the journal's superblock.
+    const first = i === 0 ? 1 : 0;
+    const at = (block + first) * made.blockSize;
+    yield* zeroRange(to, at, (count - first) * made.blockSize, done);
   }
 }
 

@@ -28,6 +28,7 @@ import {
   showFastCommits,
 } from '../ext4/recover.ts';
 import { Super } from '../ext4/super.ts';
+import { stillClock } from '../ext4/time.ts';
 import { Ext4Volume } from '../ext4/volume.ts';
 import { writeBackAll } from '../ext4/writeback.ts';
 import { type Flow, step } from '../flow.ts';
@@ -173,7 +174,7 @@ function* beginWriting(
   driver.background.writeBackFlow = (ino) => writeBackAll(vol, ino);
   driver.background.dataErrAbort = o.dataErrAbort ?? false;
   watchDamage(driver, vol, o);
-  new Flusher(driver.background, vol.cache, vol.journal!, driver.sync);
+  if (o.now === undefined) new Flusher(driver.background, vol.cache, vol.journal!, driver.sync);
   // A crash leaves the superblock's totals behind the groups': they are summed, and written at the end.
   if (journal.state === 'replayed') yield* run(driver, countFree(vol));
   yield* run(driver, recoverOrphans(vol));
@@ -236,6 +237,7 @@ function newSession(
   const paths = { dax, data, bufferedIomap, delalloc, noatime };
   const options = { ...paths, journalDevice, uid, gid, umask };
   const vol = new Ext4Volume(sb, cache, device, options, trace);
+  if (o.now !== undefined) vol.clock = stillClock(o.now);
   vol.inodes = new Inodes(vol);
   const owner = (file: FileFolios) => vol.inodes.get(file.ino);
   const turns = new Set<number>();

@@ -31,6 +31,9 @@ export interface MountOptions {
   uid?: number;
   gid?: number;
   umask?: number;
+  /** Seconds: the time of everything that changes. Random numbers repeat then, and commits come when asked for: the
+   *  same calls make the same bytes. */
+  now?: number;
   /** Tests: nothing is filled on the spot; everything misses first, as on an asynchronous device. */
   forceMiss?: boolean;
   /** Tests: false takes the build without SIMD. */
