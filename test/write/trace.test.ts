@@ -3,14 +3,17 @@
 // after a sync, is recovered by us, has the same tree, and e2fsck finds nothing; so too after the
 // unmount. DEEP makes traces longer. EXT4_SEED chooses the seed.
 
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { type FileSystem, mountVfs, mountVfsSync } from '../../ts/vfs/filesystem.ts';
 import type { MountOptions } from '../../ts/vfs/options.ts';
-import { DEEP, need } from '../need.ts';
+import { DEEP, need, ORACLES } from '../need.ts';
 import { slowDevice } from '../slow.ts';
 import { apply, applyAsync, treeFlow, treeOf } from './driver.ts';
-import { contents, fsck, makeImage, recover, SETS } from './images.ts';
+import { contents, fsck, makeImage, recover, SETS, scratch } from './images.ts';
 import { Model, type Node, type Op } from './model.ts';
 import { Tracer } from './trace.ts';
 
@@ -19,6 +22,8 @@ const STEPS = DEEP ? 10_000 : 1_000;
 /** Milliseconds: a machine may be busy. */
 const LONG = DEEP ? 3_600_000 : 180_000;
 const EVERY = DEEP ? 100 : 200;
+/** Sets that no other test of writing shows to the kernel. */
+const KERNEL = ['stripe', 'mmp', 'orphan_file', 'old layout', 'fast_commit, csum_seed', 'encrypt'];
 
 /** Paths whose mtime nothing has changed since it was set. */
 export function timed(model: Model): Set<string> {
@@ -44,7 +49,12 @@ function checkCopy(image: Uint8Array, model: Model, wide: boolean, where: string
   expect(fsck(after), where).toBe('');
 }
 
-function runTrace(name: string, seed: number, o: MountOptions): void {
+/** Comes back with the unmounted image, and what should be in it. */
+function runTrace(
+  name: string,
+  seed: number,
+  o: MountOptions,
+): { image: Uint8Array; model: Model } {
   const set = SETS[name];
   const wide = set.inodeSize !== 128;
   const device = memoryDevice(makeImage(set), { sparse: true });
@@ -72,6 +82,7 @@ function runTrace(name: string, seed: number, o: MountOptions): void {
   expect(fs.vol.cache.pinCount()).toBe(0);
   expect(fsck(contents(device)), `${name}, seed ${seed}, unmounted`).toBe('');
   checkCopy(contents(device), model, wide, `${name}, seed ${seed}, mounted again`);
+  return { image: contents(device), model };
 }
 
 const tools = need.tool('mke2fs', 'e2fsck');
@@ -94,6 +105,26 @@ need.describe('a random trace with forced misses and little memory', [tools], ()
       `${name}: steps that begin again leave nothing behind (seed ${SEED + 1})`,
       () => {
         runTrace(name, SEED + 1, { forceMiss: true, cacheBytes: 6 << 20 });
+      },
+      LONG,
+    );
+  }
+});
+
+need.describe('the kernel after a trace', [need.root(), need.loop(), need.oracles(), tools], () => {
+  for (const name of DEEP ? KERNEL : KERNEL.slice(0, 2)) {
+    test(
+      `${name}: mounts it, finds as many names, and leaves it clean (seed ${SEED + 3})`,
+      () => {
+        const { image, model } = runTrace(name, SEED + 3, {});
+        const path = scratch('kernel.img');
+        writeFileSync(path, image);
+        const args = [join(import.meta.dirname, 'kernel.py'), ORACLES, path];
+        const out = execFileSync('python3', args, { input: '{"ops":[]}', maxBuffer: 64 << 20 });
+        const { state, fsck: code } = JSON.parse(`${out}`);
+        expect(code).toBe(0);
+        const lines = Object.keys(state).filter((path) => !path.includes('lost+found'));
+        expect(lines.length).toBe(model.lines().length);
       },
       LONG,
     );
