@@ -12,6 +12,15 @@ export const REGRESSIONS: Record<string, Recipe> = {
     patches: [[12362, '21']],
     how: { journal: 'replay', promises: true },
   },
+  'an extent outside the file system, asked for twice': {
+    image: 'f_extents2.img',
+    patches: [
+      [2074, 'ffff'],
+      [6867, '20'],
+      [9223, '0a'],
+    ],
+    how: { journal: 'noload', promises: false },
+  },
   'an xattr whose name holds a NUL byte': {
     image: 'syz_11.img',
     patches: [[77028, '0200']],

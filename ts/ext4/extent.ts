@@ -33,9 +33,11 @@ export function lookupExtent(inode: Inode, lblk: number, map: MapMemo): void {
   }
   map.kind = kernels.exports.extentLookup(node, lblk, ABI_RESULT);
   map.lblk = lblk;
-  map.len = Math.min(dv.getUint32(ABI_RESULT + MAP_LEN, true), end - lblk);
   map.pblk = map.kind === 0 ? 0 : resultBlock(inode);
-  if (map.kind !== 0) checkData(inode, map);
+  const len = Math.min(dv.getUint32(ABI_RESULT + MAP_LEN, true), end - lblk);
+  if (map.kind !== 0) checkData(inode, map.pblk, len);
+  // Last: with a length the memo is believed.
+  map.len = len;
 }
 
 function hole(map: MapMemo, lblk: number, len: number): void {
@@ -113,9 +115,9 @@ function checkTail(inode: Inode, buffer: Buffer): void {
 }
 
 /** EUCLEAN when a mapping leads outside the file system. */
-export function checkData(inode: Inode, map: { pblk: number; len: number }): void {
+export function checkData(inode: Inode, pblk: number, len: number): void {
   const { sb } = inode.vol;
-  if (map.pblk > sb.firstDataBlock && map.pblk + map.len <= sb.blocks) return;
-  const reason = `blocks ${map.pblk}+${map.len} of ${sb.blocks}`;
+  if (pblk > sb.firstDataBlock && pblk + len <= sb.blocks) return;
+  const reason = `blocks ${pblk}+${len} of ${sb.blocks}`;
   throw corrupt('extent', reason, { ino: inode.ino, field: 'ee_start' });
 }

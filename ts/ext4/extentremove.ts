@@ -111,7 +111,7 @@ function planLeaf(inode: Inode, leaf: Level, range: Range, budget: Budget): Cut 
 }
 
 function checkExtent(inode: Inode, e: Extent): void {
-  checkData(inode, e);
+  checkData(inode, e.pblk, e.len);
   const { clusterBlocks } = inode.vol.sb;
   if (e.pblk % clusterBlocks === e.lblk % clusterBlocks) return;
   const reason = `block ${e.lblk} at ${e.pblk} crosses clusters`;
