@@ -8,7 +8,7 @@ import { Exerciser } from './exerciser.ts';
 import type { KindName } from './kinds.ts';
 
 const SEED = Number(process.env.EXT4_SEED ?? 1);
-const OPS = Number(process.env.EXT4_OPS ?? (DEEP ? 1_000_000 : 20_000));
+const OPS = Number(process.env.EXT4_OPS ?? (DEEP ? 1_000_000 : 50_000));
 const LONG = DEEP ? 3_600_000 : 300_000;
 const WHOLE = 500;
 const IMAGE = 10_000;
