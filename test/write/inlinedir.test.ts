@@ -35,7 +35,7 @@ function ops(): Op[] {
   for (const length of [20, 47, 48, 49, 52, 53, 60, 61, 200, 255]) {
     all.push(dir(`/l${length}`), file(`/l${length}/${'n'.repeat(length)}`), file(`/l${length}/s`));
   }
-  for (const size of [0, 4, 20, 40, 44, 48, 52, 56, 60, 64, 300]) {
+  for (const size of [0, 4, 20, 36, 40, 44, 48, 52, 56, 60, 64, 300]) {
     all.push(dir(`/x${size}`), ['setxattr', `/x${size}`, 'user.a', size, 1, 0]);
     for (let i = 0; i < 6; i++) all.push(file(`/x${size}/f${i}`));
     all.push(['setxattr', `/x${size}`, 'user.b', 12, 2, 0], ['rmxattr', `/x${size}`, 'user.a']);

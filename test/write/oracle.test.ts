@@ -52,6 +52,14 @@ function python(args: string[], input = ''): unknown {
   return JSON.parse(out);
 }
 
+/** Where values may be large, some are: whole tens of times what the generator gives. */
+function enlarged([kind, ...a]: Op, i: number): Op {
+  if (kind !== 'setxattr' || i % 2 === 0) return [kind, ...a];
+  const [path, name, length, start, flag] = a as [string, string, number, number, number];
+  const size = Math.min(65_536, length * (1 + (start % 40)));
+  return [kind, path, name, size, start % 3, flag];
+}
+
 /** Of the data operations some become creations, the others go. */
 function traceOf(seed: number, profile: string): Trace {
   const trace = python(['gen', `${seed}`, `${OPS * 2}`, profile]) as Trace;
@@ -59,7 +67,8 @@ function traceOf(seed: number, profile: string): Trace {
     if (op[0] === 'write') return [['mknod', op[1], 0o100644, 0, 0]];
     return DATA.has(op[0]) ? [] : [op];
   });
-  return { ...trace, ops: ops.slice(0, OPS) };
+  const large = profile === 'ea_inode' ? ops.map(enlarged) : ops;
+  return { ...trace, ops: large.slice(0, OPS) };
 }
 
 function byKernel(image: Uint8Array, ops: Op[]): Outcome & { image: Uint8Array } {

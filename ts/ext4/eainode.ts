@@ -138,8 +138,13 @@ export function useValue(holder: Inode, value: Uint8Array): void {
   putTime(vol, holder.edit(), F.I_CTIME, F.I_CTIME_EXTRA, { sec: 0, nsec: 0 });
   holder.put32(F.I_ATIME, hash);
   putRefs(holder, 1);
+  vol.journal!.after(remember, holder, hash);
+}
+
+/** Known from now on to those who set the same value; not if the step is undone. */
+function remember({ vol, ino }: Inode, hash: number): void {
   if (vol.valueInodes.size >= MAX_KNOWN) vol.valueInodes.clear();
-  vol.valueInodes.set(hash, holder.ino);
+  vol.valueInodes.set(hash, ino);
 }
 
 /** One entry of `owner` less names the inode of a value. Its number when that was the last: it is an orphan then, for

@@ -36,6 +36,7 @@ export function rollBack(vol: Ext4Volume, { orphans }: Snapshot): void {
   vol.pending.clear();
   vol.dirtyGroups.clear();
   vol.xattrBlocks.clear();
+  vol.valueInodes.clear();
   vol.free = null;
   vol.orphans.clear();
   for (const [ino, slot] of orphans) vol.orphans.set(ino, slot);
