@@ -13,6 +13,7 @@ import { record } from '../../ts/block/record.ts';
 import { blockXattrs, inodeXattrs, type XattrEntry, xattrBlock } from '../../ts/ext4/xattr.ts';
 import type { Flow } from '../../ts/flow.ts';
 import { runFsckSync } from '../../ts/fsck/run.ts';
+import { mount } from '../../ts/index.ts';
 import { type FileSystem, mountVfsSync } from '../../ts/vfs/filesystem.ts';
 import type { MountOptions } from '../../ts/vfs/options.ts';
 import { apply as applyData, type Op } from '../data/oracleops.ts';
@@ -401,6 +402,35 @@ need.describe('an operation that stopped between two steps', kernel, () => {
       expect(orphans, 'steps that leave an orphan').toBeGreaterThan(0);
     }, 60_000);
   }
+});
+
+need.describe('a transaction of the user’s', tools, () => {
+  test.each([true, false])(
+    'taken back, its values are gone (direct memory: %s)',
+    async (direct) => {
+      const device = memoryDevice(makeImage(IMAGES['1 KiB']), { sparse: !direct });
+      const fs = await mount(device);
+      const [first, second] = [VALUE(60_000, 'first'), VALUE(9000, 'second')].map(bytes);
+      await fs.promises.writeFile('/a', 'data');
+      await fs.promises.setxattr('/a', 'user.v', first);
+      const { bfree, ffree } = await fs.promises.statfs('/');
+      const failing = fs.transaction(async (tx) => {
+        await tx.promises.setxattr('/a', 'user.w', second);
+        await tx.promises.setxattr('/a', 'user.v', second);
+        await tx.promises.writeFile('/b', '');
+        await tx.promises.setxattr('/b', 'user.v', second);
+        throw new Error('no');
+      });
+      await expect(failing).rejects.toThrow('no');
+      expect(new Uint8Array(await fs.promises.getxattr('/a', 'user.v'))).toEqual(first);
+      expect(await fs.promises.statfs('/')).toMatchObject({ bfree, ffree });
+      await fs.promises.setxattr('/a', 'user.w', second);
+      await fs.transaction(async (tx) => tx.promises.setxattr('/a', 'user.v', second));
+      expect(new Uint8Array(await fs.promises.getxattr('/a', 'user.v'))).toEqual(second);
+      await fs.unmount();
+      checkAll(contents(device as never), 'afterwards');
+    },
+  );
 });
 
 /** A file system whose free blocks lie apart, `left` of them; and one with none. */
