@@ -52,7 +52,8 @@ export class MultiMount {
     this.#seq = this.#u32(F.MMP_SEQ);
     if (gone || this.#seq === F.EXT4_MMP_SEQ_CLEAN) return 0;
     if (this.#seq === F.EXT4_MMP_SEQ_FSCK) throw new Ext4Error('EBUSY', 'e2fsck has it');
-    const check = Math.max(MIN_CHECK, this.interval / 1000, this.#check);
+    const asked = Math.max(MIN_CHECK, this.interval / 1000, this.#check);
+    const check = Math.min(asked, MAX_CHECK);
     return 1000 * Math.min(2 * check + 1, check + 60);
   }
 
