@@ -26,6 +26,7 @@ const RIGHT: [string, object][] = [
   ['data_err=abort', { dataErrAbort: true }],
   ['data_err=ignore', { dataErrAbort: false }],
   ['uid=1000,gid=0,umask=022', { uid: 1000, gid: 0, umask: 0o22 }],
+  ['clear_mmp', { clearMmp: true }],
   ['cache_bytes=32M', { cacheBytes: 32 << 20 }],
   ['cacheBytes=1048576,noshared', { cacheBytes: 1 << 20, shared: false }],
 ];

@@ -155,6 +155,44 @@ need.describe('the multi-mount block', [need.tool('mke2fs', 'e2fsck', 'debugfs')
     expect(fsck(contents(device))).toBe('');
   });
 
+  test('taken by another mount keeps old data of the first one off the device', () => {
+    const device = fresh();
+    const fs = mountSync(device);
+    fs.writeFileSync('/f', new Uint8Array(5000).fill(1));
+    fs.fsyncSync(fs.openSync('/f', 'r+'));
+    const fd = fs.openSync('/f', 'r+');
+    fs.writeSync(fd, new Uint8Array(5000).fill(2), 0, 5000, 0);
+    const other = mountSync(beside(device), { clearMmp: true, dax: 'never' });
+    vi.setSystemTime(Date.now() + 60_000);
+    expect(() => fs.fsyncSync(fd)).toThrow(BUSY);
+    expect(other.readFileSync('/f')).toEqual(Buffer.alloc(5000, 1));
+    fs.unmountSync();
+    other.unmountSync();
+    expect(fsck(contents(device))).toBe('');
+  });
+
+  test('is given back by a mount whose journal has aborted, and not by one that was shut down', async () => {
+    const memory = fresh();
+    const device = slowDevice(memory, { sync: true });
+    const fs = mountSync(device);
+    fs.mkdirSync('/a');
+    device.fail('write', 1, { count: 1 });
+    expect(() => fs.fsyncSync(fs.openSync('/a', 'r'))).toThrow();
+    expect(() => fs.mkdirSync('/b')).toThrow(expect.objectContaining({ code: 'EROFS' }));
+    const before = seqOf(memory);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(seqOf(memory), 'nothing is counted any more').toBe(before);
+    fs.unmountSync();
+    expect(seqOf(memory)).toBe(F.EXT4_MMP_SEQ_CLEAN);
+    const next = mountSync(memory);
+    await next.shutdown('nologflush');
+    const last = seqOf(memory);
+    await vi.advanceTimersByTimeAsync(20_000);
+    next.unmountSync();
+    expect(seqOf(memory)).toBe(last);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   test('after a short pause, or with nobody else, is counted on', () => {
     const device = fresh();
     const fs = mountSync(device);

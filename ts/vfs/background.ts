@@ -51,12 +51,13 @@ export class Background {
 
   /** Counts up in the multi-mount block when it is time. EBUSY when another mount took the file system. */
   beatSync(): void {
-    const { mmp } = this;
-    if (mmp?.due) this.#guardSync(() => this.#drive(mmp.beat()));
+    const { mmp, journal } = this;
+    if (mmp?.due && journal!.aborted === null) this.#guardSync(() => this.#drive(mmp.beat()));
   }
 
   writeBackSync(ino: number): Ext4Error | undefined {
     if (this.writeBackFlow === null || this.journal?.held) return undefined;
+    this.beatSync();
     const error = this.#drive(this.writeBackFlow(ino));
     if (this.#isFatal(error)) this.failSync(error);
     return error;
@@ -112,14 +113,16 @@ export class Background {
 
   /** As beatSync(). */
   async beat(): Promise<void> {
-    const { mmp } = this;
-    if (mmp?.due) await this.#enqueueLog(() => this.#driveAsync(mmp.beat()));
+    const { mmp, journal } = this;
+    if (mmp?.due && journal!.aborted === null)
+      await this.#enqueueLog(() => this.#driveAsync(mmp.beat()));
   }
 
   writeBack(ino: number): Promise<Ext4Error | undefined> {
     const flow = this.writeBackFlow;
     if (flow === null || this.journal?.held) return Promise.resolve(undefined);
     const done = this.#dataWork.then(async () => {
+      await this.beat();
       const error = await this.#driveAsync(flow(ino));
       if (this.#isFatal(error)) await this.fail(error);
       return error;
