@@ -55,7 +55,7 @@ export function noteDamage(vol: Ext4Volume, error: Ext4Error): void {
 /** In place of the kernel's function the record that was broken; there are no lines. */
 function writeEntry(vol: Ext4Volume, ptr: number, at: Entry, { code, detail }: Ext4Error): void {
   const { dv, u8 } = vol;
-  const now = Math.floor(Date.now() / 1000);
+  const now = vol.clock.now().sec;
   const block = detail?.block ?? 0;
   dv.setUint32(ptr + at.time, now % 2 ** 32, true);
   dv.setUint8(ptr + at.timeHigh, Math.floor(now / 2 ** 32));
