@@ -7,7 +7,7 @@ import { DE_HEADER, DE_INODE, DE_NAME, DE_NAME_LEN, DE_REC_LEN } from './format/
 const MIN_REC_LEN: u32 = 12;
 
 /** rec_len of the entry at `at`. In a block of 64 KiB, 65535 and 0 mean all of it and the low bits are bits 16, 17. */
-function recLen(at: usize, len: u32): u32 {
+export function recLen(at: usize, len: u32): u32 {
   const raw: u32 = load<u16>(at, DE_REC_LEN);
   if (len < 65536) return raw;
   return raw === 65535 || raw === 0 ? len : (raw & 65532) | ((raw & 3) << 16);

@@ -17,6 +17,7 @@ export {
 export { dirCheck, dirFind, dirScan } from './dir';
 export { dirHash } from './dirhash';
 export { extentCheck, extentLookup, extentMapBatch, indexLookup } from './extent';
+export { dirHashes, dirPack, sort64 } from './htreewrite';
 export { copy, isZero, zero, zeroList } from './memory';
 export { crc16, crc32c };
 

@@ -55,6 +55,14 @@ export interface KernelExports {
   /** Hash of a name by version (0–5, abi of DX_HASH_*), seed at `seed` (four u32, all zero = default).
    *  Writes hash and minor hash (u32, u32) to `out`. Returns 0, or -22 for an unknown version. */
   dirHash(version: number, name: number, nameLen: number, seed: number, out: number): number;
+  /** Records (u64: hash, offset, size, from the top) of the live entries of [ptr, ptr + len) to `out`, 8 bytes for
+   *  each 12 of the block; how many, or -22. The block must have passed dirCheck. */
+  dirHashes(ptr: number, len: number, version: number, seed: number, out: number): number;
+  /** Sorts `count` u64 upwards. */
+  sort64(ptr: number, count: number): void;
+  /** Packs the entries of `count` records (at least one) from a leaf at `from` to `to`; the last reaches `len` bytes
+   *  behind `to`. The two do not overlap. */
+  dirPack(to: number, from: number, records: number, count: number, len: number): void;
 }
 
 /** One instance on one memory, with views that are made once: the memory never grows. */

@@ -60,7 +60,10 @@ export class Checksums {
 
   /** The seed of an inode's records. */
   inodeSeed(ino: number, generation: number): number {
-    return this.u32(this.u32(this.seed, ino), generation);
+    const { dv } = this.kernels;
+    dv.setUint32(this.#scratch, ino, true);
+    dv.setUint32(this.#scratch + 4, generation, true);
+    return this.run(this.seed, this.#scratch, 8);
   }
 }
 

@@ -17,6 +17,8 @@ import {
 import { hasBit } from './features.ts';
 import type { Inode } from './inode.ts';
 
+/** A hash version that the kernel refuses. */
+const UNKNOWN = 255;
 /** Leaves followed for one hash at most. */
 const MAX_COLLISIONS = 1024;
 
@@ -37,21 +39,22 @@ export function lookupHtree(dir: Inode, name: Uint8Array): Place | null {
 export interface IndexPath {
   hash: number;
   levels: Level[];
+  /** Where the path ends: a directory block, not checked. */
+  leaf: number;
 }
 
 /** The way to the leaf where a name is or would go, and its hash; null when the index is of no use.
  *  Throws Missing. */
 export function pathTo(dir: Inode, name: Uint8Array): IndexPath | null {
-  const root = dirBlock(dir, 0);
-  if (root === null || indexOffset(dir, root.ptr) !== F.DX_ROOT_ENTRIES) return null;
+  const top = indexNode(dir, 0, 0);
+  if (top === null) return null;
+  const root = top.ptr - F.DX_ROOT_ENTRIES;
   const { dv, sb } = dir.vol;
-  const levels = dv.getUint8(root.ptr + F.DX_ROOT_INDIRECT_LEVELS);
+  const levels = dv.getUint8(root + F.DX_ROOT_INDIRECT_LEVELS);
   const most = hasBit(sb.incompat, F.INCOMPAT_LARGEDIR) ? 3 : 2;
-  const flags = dv.getUint8(root.ptr + F.DX_ROOT_UNUSED_FLAGS);
-  const hash = hashOf(dir, dv.getUint8(root.ptr + F.DX_ROOT_HASH_VERSION), name);
-  if (levels >= most || flags % 2 === 1 || hash < 0) return null;
-  const path = descend(dir, hash, levels);
-  return path === null ? null : { hash, levels: path };
+  const flags = dv.getUint8(root + F.DX_ROOT_UNUSED_FLAGS);
+  const hash = hashOf(dir, dv.getUint8(root + F.DX_ROOT_HASH_VERSION), name);
+  return levels >= most || flags % 2 === 1 || hash < 0 ? null : descend(dir, top, hash, levels);
 }
 
 /** The hash of a name, or -1 for a version that is not known. */
@@ -69,27 +72,36 @@ export function hashAt(dir: Inode, version: number, ptr: number, len: number): n
 }
 
 function hashBytes(dir: Inode, version: number, ptr: number, len: number): number {
-  const { exports } = dir.vol.cache.kernels;
-  const { sb, dv } = dir.vol;
-  const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
-  const kind = unsigned && version <= F.DX_HASH_TEA ? version + 3 : version;
-  if (kind > F.DX_HASH_TEA_UNSIGNED) return -1;
-  for (let at = 0; at < 16; at += 4) dv.setUint32(ABI_SEED + at, sb.u32(F.S_HASH_SEED + at), true);
-  const error = exports.dirHash(kind, ptr, len, ABI_SEED, ABI_RESULT);
-  return error < 0 ? -1 : dv.getUint32(ABI_RESULT, true);
+  const { vol } = dir;
+  const { exports } = vol.cache.kernels;
+  const error = exports.dirHash(hashKind(dir, version), ptr, len, ABI_SEED, ABI_RESULT);
+  return error < 0 ? -1 : vol.dv.getUint32(ABI_RESULT, true);
 }
 
-/** The way from the root to a leaf: one level an index block. Null when a block breaks a rule. */
-function descend(dir: Inode, hash: number, levels: number): Level[] | null {
-  const path: Level[] = [];
-  let lblk = 0;
-  for (let level = 0; level <= levels; level++) {
-    const node = indexNode(dir, lblk, level);
-    if (node === null || (level > 0 && path.some((l) => l.lblk === lblk))) return null;
-    path.push({ lblk, entry: search(dir, node, hash) });
-    lblk = childOf(dir, node, path[level].entry);
+/** The kernel's number of a hash version; the seed that goes with it lies at ABI_SEED then. */
+export function hashKind(dir: Inode, version: number): number {
+  const { sb, dv } = dir.vol;
+  for (let at = 0; at < 16; at += 4) dv.setUint32(ABI_SEED + at, sb.u32(F.S_HASH_SEED + at), true);
+  const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
+  if (version > F.DX_HASH_TEA) return version > F.DX_HASH_TEA_UNSIGNED ? UNKNOWN : version;
+  return unsigned ? version + 3 : version;
+}
+
+/** The way from the root's entries to a leaf: one level an index block. Null when a block breaks a rule. */
+function descend(dir: Inode, top: Node, hash: number, below: number): IndexPath | null {
+  const levels: Level[] = [{ lblk: 0, entry: search(dir, top, hash) }];
+  let leaf = childOf(dir, top, levels[0].entry);
+  for (let level = 1; level <= below; level++) {
+    const node = indexNode(dir, leaf, level);
+    if (node === null || isAbove(levels, leaf)) return null;
+    levels.push({ lblk: leaf, entry: search(dir, node, hash) });
+    leaf = childOf(dir, node, levels[level].entry);
   }
-  return path;
+  return { hash, levels, leaf };
+}
+
+function isAbove(levels: Level[], lblk: number): boolean {
+  return levels.some((l) => l.lblk === lblk);
 }
 
 export interface Node {

@@ -1,14 +1,15 @@
 // Growing hashed directories: a full leaf is split in two by hash, a full index block likewise, and when all of them
 // are full the tree gets a level. Everything happens in one handle.
 
+import { ABI_SEED } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { Ext4Error } from '../errno.ts';
-import { dirBlock, dirBlocks, recLen } from './dirblock.ts';
+import { dirBlock, dirBlocks, folds, recLen } from './dirblock.ts';
 import { hasBit } from './features.ts';
 import {
-  childOf,
   hashAt,
+  hashKind,
   type IndexPath,
   indexNode,
   type Level,
@@ -37,20 +38,16 @@ export function insertIndexed(
 ): boolean {
   const path = found ?? pathTo(dir, name);
   if (path === null) return false;
-  const leaf = leafOf(dir, path.levels);
+  const leaf = leafAt(dir, path.leaf);
   if (leaf === null) return false;
   if (insertIn(dir, leaf, name, ino, type)) return true;
   const levels = makeIndexRoom(dir, path.levels, path.hash);
-  const half = splitLeaf(dir, levels, path.hash);
+  const half = splitLeaf(dir, leaf, levels, path.hash);
   if (insertIn(dir, half, name, ino, type)) return true;
   throw new Ext4Error('ENOSPC', 'a leaf of names with one hash is full');
 }
 
-function leafOf(dir: Inode, levels: Level[]): Buffer | null {
-  const last = levels[levels.length - 1];
-  const node = indexNode(dir, last.lblk, levels.length - 1);
-  if (node === null) return null;
-  const lblk = childOf(dir, node, last.entry);
+function leafAt(dir: Inode, lblk: number): Buffer | null {
   return lblk > 0 && lblk < dirBlocks(dir) ? dirBlock(dir, lblk) : null;
 }
 
@@ -195,63 +192,72 @@ function insertIndex(
   vol.dv.setUint16(base + F.DX_COUNT, count + 1, true);
 }
 
-interface Entry {
-  hash: number;
-  off: number;
-  size: number;
-}
+/** Bytes of a record of dirHashes: an entry's size (u16), its offset (u16), its hash (u32). */
+const RECORD = 8;
+const RECORD_HASH = 4;
 
-/** Splits the full leaf of the path, whose index block has room; returns the half where `hash` belongs. */
-function splitLeaf(dir: Inode, levels: Level[], hash: number): Buffer {
-  const { vol } = dir;
-  const old = leafOf(dir, levels) as Buffer;
-  const entries = sorted(dir, old.ptr);
-  const stay = splitAt(entries, leafBytes(dir));
-  const split = entries[stay].hash;
-  const goesOn = entries[stay - 1].hash === split;
+/** Splits the full leaf at the end of a path, whose index block has room; returns the half where `hash` belongs. */
+function splitLeaf(dir: Inode, old: Buffer, levels: Level[], hash: number): Buffer {
+  const { cache, dv, journal, sb } = dir.vol;
+  const { exports } = cache.kernels;
   const lblk = dirBlocks(dir);
   const fresh = appendLeaf(dir);
-  const ptr = vol.journal!.write(old, 0, vol.sb.blockSize);
+  const ptr = journal!.write(old, 0, sb.blockSize);
   old.hint = 0;
-  const copy = vol.u8.slice(ptr, ptr + vol.sb.blockSize);
-  pack(dir, fresh.ptr, copy, entries.slice(stay));
-  pack(dir, ptr, copy, entries.slice(0, stay));
+  const scratch = cache.allocUnits(2); // given back below: nothing in between throws
+  const copy = cache.arena.ptr(scratch);
+  const records = copy + sb.blockSize;
+  exports.copy(copy, ptr, sb.blockSize);
+  const count = sortEntries(dir, copy, records);
+  const stay = splitAt(dir, records, count);
+  const rest = records + stay * RECORD;
+  const split = dv.getUint32(rest + RECORD_HASH, true);
+  const goesOn = dv.getUint32(rest - RECORD + RECORD_HASH, true) === split;
+  exports.dirPack(fresh.ptr, copy, rest, count - stay, leafBytes(dir));
+  exports.dirPack(ptr, copy, records, stay, leafBytes(dir));
+  cache.arena.free(scratch, 2);
   insertIndex(dir, levels, levels.length - 1, goesOn ? split + 1 : split, lblk);
   return hash >= split ? fresh : old;
 }
 
-/** The live entries of a leaf by hash. */
-function sorted(dir: Inode, ptr: number): Entry[] {
-  const { dv } = dir.vol;
+/** Records of the live entries of a leaf to `out`, by hash; how many. */
+function sortEntries(dir: Inode, ptr: number, out: number): number {
+  const { dv, sb, cache } = dir.vol;
+  const { exports } = cache.kernels;
   const version = dv.getUint8((dirBlock(dir, 0) as Buffer).ptr + F.DX_ROOT_HASH_VERSION);
-  const entries: Entry[] = [];
+  const kind = hashKind(dir, version);
+  const count = folds(dir)
+    ? foldedHashes(dir, version, ptr, out)
+    : exports.dirHashes(ptr, sb.blockSize, kind, ABI_SEED, out);
+  exports.sort64(out, count);
+  return count;
+}
+
+/** As the kernel dirHashes, where names fold. */
+function foldedHashes(dir: Inode, version: number, ptr: number, out: number): number {
+  const { dv } = dir.vol;
+  let to = out;
   for (let off = 0; off < leafBytes(dir); off += recLen(dir, ptr + off)) {
     if (dv.getUint32(ptr + off, true) === 0) continue;
     const len = dv.getUint8(ptr + off + F.DE_NAME_LEN);
-    const hash = hashAt(dir, version, ptr + off + F.DE_NAME, len);
-    entries.push({ hash, off, size: entrySize(len) });
+    dv.setUint16(to, entrySize(len), true);
+    dv.setUint16(to + 2, off, true);
+    dv.setUint32(to + RECORD_HASH, hashAt(dir, version, ptr + off + F.DE_NAME, len), true);
+    to += RECORD;
   }
-  return entries.sort((a, b) => a.hash - b.hash);
+  return (to - out) / RECORD;
 }
 
 /** How many entries stay: the upper half, by bytes, goes. */
-function splitAt(entries: Entry[], bytes: number): number {
+function splitAt(dir: Inode, records: number, count: number): number {
+  const { dv } = dir.vol;
+  const half = leafBytes(dir) / 2;
   let size = 0;
-  let stay = entries.length;
-  while (stay > 1 && size + entries[stay - 1].size / 2 <= bytes / 2) size += entries[--stay].size;
-  return Math.min(stay, entries.length - 1);
-}
-
-/** Writes entries, taken from a copy of their old block, one behind the other into a leaf. */
-function pack(dir: Inode, ptr: number, from: Uint8Array, entries: Entry[]): void {
-  const { u8 } = dir.vol;
-  let at = 0;
-  let last = 0;
-  for (const { off, size } of entries) {
-    for (let i = 0; i < size; i++) u8[ptr + at + i] = from[off + i];
-    putRecLen(dir, ptr + at, size);
-    last = at;
-    at += size;
+  let stay = count;
+  for (; stay > 1; stay--) {
+    const last = dv.getUint16(records + (stay - 1) * RECORD, true);
+    if (size + last / 2 > half) break;
+    size += last;
   }
-  putRecLen(dir, ptr + last, leafBytes(dir) - last);
+  return Math.min(stay, count - 1);
 }

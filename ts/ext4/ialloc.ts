@@ -123,7 +123,6 @@ function makeRecord(
   dv.setUint16(ptr + F.I_LINKS_COUNT, links, true);
   putBorn(vol, ptr, time);
   emptyMap(vol, ptr);
-  inodes.forget(ino);
   inode.adoptRecord(buffer);
   inodes.adopt(inode);
   vol.journal!.onUndo(unmake, vol, ino);

@@ -45,6 +45,7 @@ import {
   inodeStep,
   needReadableDir,
   openKnown,
+  openNew,
   openStep,
   readLinkStep,
   readStep,
@@ -228,10 +229,8 @@ export class FileSystem {
     if (this.sync && this.#open && typeof path === 'string') {
       let fd = 0;
       if (flags === 0) fd = this.#driver.turnSync(openKnown, this, path, undefined);
-      else if ((flags & O.O_CREAT) !== 0) {
-        const ino = this.makeNow(path, F.S_IFREG + (mode & 0o7777));
-        if (ino > 0) fd = this.#driver.turnSync(openStep, this, ino, flags).fd;
-      }
+      else if ((flags & O.O_CREAT) !== 0)
+        fd = this.#driver.turnSync(openNew, this, path, { flags, mode });
       if (fd !== 0) return fd;
     }
     return this.runSync(this.open(path, flags, mode));

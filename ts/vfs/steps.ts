@@ -10,6 +10,7 @@ import type { ReadRequest } from '../iomap/buffered.ts';
 import * as O from './file.ts';
 import type { FileSystem } from './filesystem.ts';
 import { walkKnown } from './path.ts';
+import { makeKnown } from './quick.ts';
 
 export function checkReadable(file: O.OpenFile): void {
   if ((file.flags & O.O_ACCMODE) === O.O_WRONLY) throw new Ext4Error('EBADF');
@@ -36,6 +37,12 @@ export function openStep(fs: FileSystem, ino: number, flags: number): O.OpenFile
 export function openKnown(fs: FileSystem, path: string): number {
   const ino = walkKnown(fs.vol, path);
   return ino === 0 ? 0 : openStep(fs, ino, 0).fd;
+}
+
+/** A new file, open: what it needs after its creation is at hand, so that the turn does not run again. */
+export function openNew(fs: FileSystem, path: string, how: { flags: number; mode: number }) {
+  const ino = makeKnown(fs.vol, path, F.S_IFREG + (how.mode & 0o7777));
+  return ino > 0 ? openStep(fs, ino, how.flags).fd : 0;
 }
 
 export function statStep(vol: Ext4Volume, ino: number): StatRecord {
