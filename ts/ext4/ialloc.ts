@@ -3,6 +3,7 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { assert } from '../assert.ts';
+import type { Buffer } from '../cache/buffer.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
 import { hasBit } from './features.ts';
 import { type Group, readGroup } from './group.ts';
@@ -71,12 +72,26 @@ function firstGroup(vol: Ext4Volume, parent: Inode, isDir: boolean): number {
 }
 
 function takeIn(vol: Ext4Volume, group: Group, isDir: boolean): number {
-  const { sb, cache, dv } = vol;
+  const { sb, cache } = vol;
   const { exports } = cache.kernels;
   const bitmap = inodeBitmap(vol, group);
   const from = group.number === 0 ? sb.firstIno - 1 : 0;
   const bit = exports.bitmapNextClear(bitmap.ptr, from, sb.inodesPerGroup) >>> 0;
   if (bit >= sb.inodesPerGroup) return 0;
+  useInode(vol, group, bitmap, bit, isDir);
+  return group.number * sb.inodesPerGroup + bit + 1;
+}
+
+/** Marks an inode used that is free: bit number `bit` of its group. Needs a handle. */
+export function useInode(
+  vol: Ext4Volume,
+  group: Group,
+  bitmap: Buffer,
+  bit: number,
+  isDir: boolean,
+): void {
+  const { sb, dv } = vol;
+  const { exports } = vol.cache.kernels;
   if (hasBit(group.flags, F.EXT4_BG_BLOCK_UNINIT)) blockBitmap(vol, group);
   const byte = Math.floor(bit / 8);
   exports.bitmapSet(vol.journal!.write(bitmap, byte, 1) - byte, bit, 1);
@@ -91,7 +106,6 @@ function takeIn(vol: Ext4Volume, group: Group, isDir: boolean): number {
     }
   }
   addFree(vol, 0, -1);
-  return group.number * sb.inodesPerGroup + bit + 1;
 }
 
 function makeRecord(

@@ -3,6 +3,7 @@
 // clean").
 
 import * as F from '../../assembly/format/ext4.ts';
+import type { BlockDevice } from '../block/device.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { commit, type Flow, flushDevice, step, writeDevice } from '../flow.ts';
 import { Journal, type JournalHooks, type LogArea } from '../jbd2/journal.ts';
@@ -17,11 +18,7 @@ import type { Ext4Volume } from './volume.ts';
 /** Begins writing: the journal is opened, the superblock marked. The journal must be empty: it was replayed. */
 export function* startWriting(vol: Ext4Volume): Flow<Journal> {
   const { sb } = vol;
-  const hooks: JournalHooks = {
-    device: vol.device,
-    clock: () => vol.clock.milliseconds(),
-    seal: (buffers) => seal(vol, buffers),
-  };
+  const hooks = journalHooks(vol, vol.device);
   let area: LogArea | null = null;
   let tid = 1;
   let failed = false;
@@ -37,6 +34,15 @@ export function* startWriting(vol: Ext4Volume): Flow<Journal> {
   yield* writeSuper(vol, failed ? markFailed : markStarted);
   if (area !== null && failed) yield* writeErrno(area, 0);
   return journal;
+}
+
+/** What a journal whose blocks are at home on `device` is told of the file system. */
+export function journalHooks(vol: Ext4Volume, device: BlockDevice): JournalHooks {
+  return {
+    device,
+    clock: () => vol.clock.milliseconds(),
+    seal: (buffers) => seal(vol, buffers),
+  };
 }
 
 /** Ends writing, all being committed and home: the journal empty, the superblock clean, others let in. */

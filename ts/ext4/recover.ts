@@ -143,6 +143,8 @@ export interface Replayed {
   /** The device to mount on: with the replayed blocks over it, for 'memory'. */
   device: BlockDevice;
   state: JournalState;
+  /** The fast commits are to be written home too: nothing is written yet. */
+  pending: boolean;
 }
 
 /** Replays the journal if it holds anything. 'replay' writes home and marks the file system clean. */
@@ -153,7 +155,7 @@ export function* replayJournal(
 ): Flow<Replayed> {
   const recovery = yield* readLog(lent);
   const fast = recovery.fastCommits;
-  // Fast commits change structures, not blocks: until the library writes those, they are shown, not written.
+  // Fast commits change structures, not blocks: they are written by a mount of what the rest of the log leaves.
   const kind = mode === 'replay' && fast !== null ? 'memory' : mode;
   const state: JournalState = {
     state: recovery.needed ? (kind === 'replay' ? 'replayed' : 'memory') : 'clean',
@@ -168,12 +170,13 @@ export function* replayJournal(
   if (kind === 'memory') {
     const map = recovery.blocks as ReadonlyMap<number, Remapped>;
     const over = remap(vol.device, lent.device, vol.sb.blockSize, map);
-    return { recovery, source: lent, state, device: map.size > 0 ? over : vol.device };
+    const device = map.size > 0 ? over : vol.device;
+    return { recovery, source: lent, state, device, pending: kind !== mode };
   }
   if (recovery.needed) yield* writeHome(lent, recovery);
   yield* finishRecovery(lent, recovery);
   yield* clearNeedsRecovery(vol);
-  return { recovery, source: lent, state, device: vol.device };
+  return { recovery, source: lent, state, device: vol.device, pending: false };
 }
 
 /** Lays the fast commits of a replay in memory over the volume that was mounted on it. */
@@ -189,7 +192,7 @@ export function* showFastCommits(vol: Ext4Volume, replayed: Replayed): Flow<void
 }
 
 /** Takes needs_recovery out of the superblock on disk, the last write of a replay. */
-function* clearNeedsRecovery(vol: Ext4Volume): Flow<void> {
+export function* clearNeedsRecovery(vol: Ext4Volume): Flow<void> {
   const { device } = vol;
   const { raw, into, dpos } = yield* readRawSuper(device);
   const sb = new Super(raw);

@@ -70,7 +70,7 @@ function superRun(vol: Ext4Volume, group: number): number {
 /** The blocks of a journal inode, neighbours together. */
 function* journalRuns(vol: Ext4Volume): Generator<Run> {
   const source = vol.journal?.area?.source;
-  if (source === undefined || source.device !== vol.device) return;
+  if (source === undefined || source.device !== source.home.device) return;
   let from = -1;
   let count = 0;
   for (let jblk = 0; jblk < source.length; jblk++) {

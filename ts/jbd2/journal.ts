@@ -84,7 +84,8 @@ export class Journal {
   readonly #after: unknown[] = [];
   #afterUsed = 0;
 
-  constructor(cache: Cache, hooks: JournalHooks, area: LogArea | null, nextTid: number) {
+  /** `part`: a transaction may have one block in so many of the log. */
+  constructor(cache: Cache, hooks: JournalHooks, area: LogArea | null, nextTid: number, part = 4) {
     this.cache = cache;
     this.hooks = hooks;
     this.area = area;
@@ -92,7 +93,7 @@ export class Journal {
     this.durableTid = nextTid - 1;
     this.undoLog = new Undo(cache, STEP_BUFFERS + 16);
     const share = Math.floor(cache.arena.units / 4);
-    const log = area === null ? share : Math.floor((area.format.last - area.format.first) / 4);
+    const log = area === null ? share : Math.floor((area.format.last - area.format.first) / part);
     this.maxBlocks = Math.min(share, log);
   }
 

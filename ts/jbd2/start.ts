@@ -4,6 +4,7 @@
 import * as F from '../../assembly/format/jbd2.ts';
 import { type Flow, flushDevice, readDevice, writeDevice } from '../flow.ts';
 import type { LogArea } from './journal.ts';
+import type { Recovery } from './recovery.ts';
 import { type JournalSource, LogWindow, place } from './source.ts';
 import { encodeEmpty, readSuper, superChecksum } from './super.ts';
 
@@ -47,6 +48,36 @@ export function* writeEmpty(area: LogArea, nextTid: number): Flow<void> {
 /** Leaves a negative errno for the next mount. */
 export function* writeErrno(area: LogArea, errno: number): Flow<void> {
   yield* edit(area.source, (ptr) => area.source.kernels.dv.setInt32(ptr + F.JS_ERRNO, errno));
+}
+
+/** The log as the transaction sees it that the fast commits are part of: it comes next, behind the last whole one. */
+export function areaBehind(source: JournalSource, recovery: Recovery): LogArea {
+  return {
+    source,
+    format: { ...recovery.format, v1: false, asyncCommit: false },
+    uuid: recovery.sb.s_uuid,
+    head: recovery.head,
+    tail: recovery.head,
+    tailTid: recovery.fastCommits!.tid,
+    used: 0,
+    clean: false,
+  };
+}
+
+/** Empties the log without taking back the fast commits: until their transaction is there whole, they count. What the
+ *  log held must be home and flushed. */
+export function* writeBehind({ source, tail, tailTid }: LogArea): Flow<void> {
+  yield* edit(source, (ptr) => {
+    const { dv } = source.kernels;
+    const compat = dv.getUint32(ptr + F.JS_FEATURE_COMPAT) & ~F.JBD2_FEATURE_COMPAT_CHECKSUM;
+    const bits = dv.getUint32(ptr + F.JS_FEATURE_INCOMPAT) | F.JBD2_FEATURE_INCOMPAT_REVOKE;
+    const incompat = bits & ~F.JBD2_FEATURE_INCOMPAT_ASYNC_COMMIT;
+    dv.setUint32(ptr + F.JS_FEATURE_COMPAT, compat >>> 0);
+    dv.setUint32(ptr + F.JS_FEATURE_INCOMPAT, incompat >>> 0);
+    dv.setUint32(ptr + F.JS_SEQUENCE, tailTid);
+    dv.setUint32(ptr + F.JS_START, tail);
+  });
+  yield* flushDevice(source.device);
 }
 
 /** Opens an empty log for writing: 64bit and checksum v3 where the file system has metadata checksums, as the kernel

@@ -7,6 +7,7 @@ import { Cache } from '../cache/cache.ts';
 import type { FileFolios } from '../cache/folio.ts';
 import { badChecksum, corrupt, Ext4Error } from '../errno.ts';
 import { superChecksum } from '../ext4/checksum.ts';
+import { applyFastCommits, writeFastCommits } from '../ext4/fasthome.ts';
 import { hasBit, unwritable } from '../ext4/features.ts';
 import { countFree } from '../ext4/groupwrite.ts';
 import { Inodes } from '../ext4/inode.ts';
@@ -126,16 +127,18 @@ function* mountOn(first: Session, o: MountOptions, mmp: MultiMount | null): Step
   const journal = yield* withJournal(session, o, ro);
   if (journal !== null) {
     const reader = bareDriver(device, sync);
+    const fault = journal.pending ? yield* withFastCommits(first, journal, o) : '';
     const again = new Super((yield* run(reader, readRawSuper(journal.device))).raw);
     session = newSession(again, first.vol.cache.kernels, journal.device, o, sync);
     session.journal = journal.state;
     yield* run(session.driver, showFastCommits(session.vol, journal));
+    session.reason = fault;
   } else if (sb.hasJournal)
     session.journal = { ...NO_JOURNAL, state: o.noload ? 'ignored' : 'clean' };
   yield* run(session.driver, step(checkRoot, session.vol));
   const names = unwritable(sb.roCompat);
   const memory = session.journal.state === 'memory' || session.journal.state === 'ignored';
-  session.reason = names.length > 0 ? `unsupported: ${names.join(', ')}` : '';
+  if (names.length > 0) session.reason = `unsupported: ${names.join(', ')}`;
   session.readOnly = ro || o.noload === true || memory || names.length > 0;
   if (!session.readOnly) yield* beginWriting(session, o, mmp);
   else if (mmp !== null) yield* run(session.driver, mmp.release());
@@ -197,6 +200,28 @@ function* withJournal(
   const result = yield* run(driver, replayJournal(vol, lent, mode));
   giveWindow(vol, lent.unit);
   return result;
+}
+
+/** Writes the fast commits home, by a mount of its own; '' then. Where they do not fit the tree nothing is written, and
+ *  the reason comes back: they are shown. */
+function* withFastCommits(first: Session, journal: Replayed, o: MountOptions): Steps<string> {
+  const { vol, driver } = first;
+  const { device } = journal;
+  if (unwritable(vol.sb.roCompat).length > 0) return '';
+  const sb = new Super((yield* run(bareDriver(device, driver.sync), readRawSuper(device))).raw);
+  const session = newSession(sb, vol.cache.kernels, device, o, driver.sync);
+  const { background } = session.driver;
+  try {
+    const flow = applyFastCommits(session.vol, journal, (it) => {
+      background.journal = it;
+    });
+    yield* run(session.driver, flow);
+  } catch (error) {
+    if (error instanceof Ext4Error) return `fast commits cannot be written home: ${error.message}`;
+    throw error;
+  }
+  yield* run(session.driver, writeFastCommits(session.vol, vol, journal));
+  return '';
 }
 
 function checkDevice(sb: Super, device: BlockDevice): void {

@@ -1,0 +1,252 @@
+// Inode records as fast commits have them, made right for the tree: counts, the map and what is the tree's own are not
+// taken from them. Each function is a step with a handle of its own. EUCLEAN for what no file system logs.
+
+import * as F from '../../assembly/format/ext4.ts';
+import { corrupt, type Ext4Error } from '../errno.ts';
+import type { FastLife } from './fastmodel.ts';
+import { hasBit } from './features.ts';
+import { readGroup } from './group.ts';
+import { inodeBitmap } from './groupwrite.ts';
+import { emptyMap, NEW_INODE_CREDITS, useInode } from './ialloc.ts';
+import { maxIndirectBlocks } from './indirect.ts';
+import { dropInline } from './inlinedir.ts';
+import type { Inode } from './inode.ts';
+import { orphanOf } from './orphanwrite.ts';
+import { setLargeFile } from './size.ts';
+import type { Ext4Volume } from './volume.ts';
+import { unpackInode } from './xattrpack.ts';
+
+/** What an inode has from its birth, or with changes that are never logged so. */
+const FIXED =
+  F.EXT4_ENCRYPT_FL |
+  F.EXT4_VERITY_FL |
+  F.EXT4_EA_INODE_FL |
+  F.EXT4_CASEFOLD_FL |
+  F.EXT4_JOURNAL_DATA_FL |
+  F.EXT4_COMPR_FL;
+/** What a new inode needs more for than its record. */
+const NEVER_NEW = F.EXT4_ENCRYPT_FL | F.EXT4_VERITY_FL | F.EXT4_EA_INODE_FL | F.EXT4_COMPR_FL;
+/** Flags that speak of blocks. */
+const MAPPED = F.EXT4_EXTENTS_FL | F.EXT4_INLINE_DATA_FL | F.EXT4_HUGE_FILE_FL;
+const LOWEST_EXTRA = 4;
+
+function bad(ino: number, field: string): Ext4Error {
+  return corrupt('fast commit', 'an inode that nobody logs', { ino, field });
+}
+
+/** A record's fields. */
+class Raw {
+  readonly bytes: Uint8Array;
+  readonly #dv: DataView;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+    this.#dv = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  u16(field: number): number {
+    return this.#dv.getUint16(field, true);
+  }
+
+  u32(field: number): number {
+    return this.#dv.getUint32(field, true);
+  }
+
+  get type(): number {
+    return this.u16(F.I_MODE) & F.S_IFMT;
+  }
+
+  get flags(): number {
+    return this.u32(F.I_FLAGS);
+  }
+
+  has(flag: number): boolean {
+    return hasBit(this.flags, flag);
+  }
+
+  get size(): number {
+    return this.u32(F.I_SIZE_LO) + this.u32(F.I_SIZE_HIGH) * 2 ** 32;
+  }
+
+  /** Where its fields end. */
+  get end(): number {
+    if (this.bytes.length < F.I_EXTRA_ISIZE + LOWEST_EXTRA) return F.EXT4_GOOD_OLD_INODE_SIZE;
+    return F.EXT4_GOOD_OLD_INODE_SIZE + this.u16(F.I_EXTRA_ISIZE);
+  }
+
+  get hasXattrBlock(): boolean {
+    return this.u32(F.I_FILE_ACL_LO) !== 0 || this.u16(F.I_FILE_ACL_HIGH) !== 0;
+  }
+}
+
+const TYPES = [
+  F.S_IFREG,
+  F.S_IFDIR,
+  F.S_IFLNK,
+  F.S_IFCHR,
+  F.S_IFBLK,
+  F.S_IFIFO,
+  F.S_IFSOCK,
+] as number[];
+
+/** Makes a new inode: its bit, its record; links are counted names, there is no map yet. */
+export function makeStep(vol: Ext4Volume, life: FastLife): void {
+  const { sb, journal, cache, dv, inodes } = vol;
+  const { ino } = life;
+  if (life.raw === null) throw bad(ino, 'i_mode');
+  const raw = new Raw(life.raw);
+  checkNew(vol, life, raw);
+  const group = readGroup(vol, Math.floor((ino - 1) / sb.inodesPerGroup));
+  journal!.start(NEW_INODE_CREDITS + 2);
+  const bit = (ino - 1) % sb.inodesPerGroup;
+  const bitmap = inodeBitmap(vol, group);
+  useInode(vol, group, bitmap, bit, life.isDir);
+  const inode = inodes.blank(ino);
+  const buffer = cache.get(inode.pblk);
+  const ptr = journal!.write(buffer, inode.off, sb.inodeSize);
+  cache.kernels.exports.zero(ptr, sb.inodeSize);
+  vol.u8.set(raw.bytes.subarray(0, sb.inodeSize), ptr);
+  dv.setUint16(ptr + F.I_LINKS_COUNT, life.isDir ? 2 : life.links, true);
+  dv.setUint32(ptr + F.I_BLOCKS_LO, 0, true);
+  dv.setUint16(ptr + F.I_BLOCKS_HIGH, 0, true);
+  dv.setUint32(ptr + F.I_DTIME, 0, true);
+  dv.setUint32(ptr + F.I_FLAGS, newFlags(vol, life, raw), true);
+  if (life.isDir) dv.setUint32(ptr + F.I_SIZE_LO, 0, true);
+  if (isMapped(life, raw)) emptyMap(vol, ptr);
+  inodes.forget(ino);
+  inode.adoptRecord(buffer);
+  inodes.adopt(inode);
+  journal!.onUndo(unmake, vol, ino);
+  if (inode.path === 'inline') unpackInode(inode);
+  setLargeFile(inode, inode.size);
+  journal!.stop();
+}
+
+function unmake(vol: Ext4Volume, ino: number): void {
+  vol.inodes.forget(ino);
+}
+
+function checkNew(vol: Ext4Volume, { ino, isDir, links, pieces }: FastLife, raw: Raw): void {
+  if (!TYPES.includes(raw.type)) throw bad(ino, 'i_mode');
+  if (raw.has(NEVER_NEW)) throw bad(ino, 'i_flags');
+  if (raw.hasXattrBlock) throw bad(ino, 'i_file_acl');
+  if (isDir && (links !== 1 || pieces.length > 0)) throw bad(ino, 'i_links_count');
+  if (!isDir) checkData(vol, ino, raw, pieces.length > 0);
+  if (!raw.has(F.EXT4_INLINE_DATA_FL) || isDir) return;
+  if (!hasBit(vol.sb.incompat, F.INCOMPAT_INLINE_DATA)) throw bad(ino, 'i_flags');
+  if (raw.bytes.length !== vol.sb.inodeSize) throw bad(ino, 'i_flags');
+}
+
+/** What is not a directory: its size fits its kind. */
+function checkData(vol: Ext4Volume, ino: number, raw: Raw, mapped: boolean): void {
+  const { type, size } = raw;
+  const { sb } = vol;
+  const maps = type === F.S_IFREG || type === F.S_IFLNK;
+  if (!maps && (mapped || size !== 0 || raw.has(MAPPED))) throw bad(ino, 'i_flags');
+  if (raw.has(F.EXT4_EXTENTS_FL) && !hasBit(sb.incompat, F.INCOMPAT_EXTENTS)) {
+    throw bad(ino, 'i_flags');
+  }
+  const extents = raw.has(F.EXT4_EXTENTS_FL);
+  const blocks = extents ? 2 ** 32 - 1 : Math.min(maxIndirectBlocks(sb.blockSize), 2 ** 32 - 1);
+  if (type === F.S_IFREG && size > blocks * sb.blockSize) throw bad(ino, 'i_size');
+  if (type !== F.S_IFLNK) return;
+  if (size === 0 || size >= sb.blockSize) throw bad(ino, 'i_size');
+  if (!mapped && !raw.has(MAPPED)) checkShort(ino, raw);
+}
+
+/** A symlink in its inode: the target as long as it says, zeros behind it. */
+function checkShort(ino: number, { bytes, size }: Raw): void {
+  const place = bytes.subarray(F.I_BLOCK, F.I_BLOCK + F.I_BLOCK_SIZE);
+  const end = place.indexOf(0);
+  if (end !== size) throw bad(ino, 'i_size');
+}
+
+/** A directory gets its map when it gets its first block. */
+function newFlags({ sb }: Ext4Volume, { isDir }: FastLife, raw: Raw): number {
+  const flags = raw.flags & ~F.EXT4_HUGE_FILE_FL;
+  if (!isDir) return flags >>> 0;
+  const extents = hasBit(sb.incompat, F.INCOMPAT_EXTENTS) ? F.EXT4_EXTENTS_FL : 0;
+  return ((flags & ~F.EXT4_INDEX_FL & ~F.EXT4_INLINE_DATA_FL) | extents) >>> 0;
+}
+
+/** Whether the place of the map holds one, and not a target, a device number or the data. */
+function isMapped({ isDir, pieces }: FastLife, raw: Raw): boolean {
+  if (isDir) return true;
+  if (raw.has(F.EXT4_INLINE_DATA_FL)) return false;
+  if (raw.type === F.S_IFREG) return true;
+  return raw.type === F.S_IFLNK && (raw.has(F.EXT4_EXTENTS_FL) || pieces.length > 0);
+}
+
+/** Brings an inode that stays up to date. Its links are what names make of them. */
+export function updateStep(vol: Ext4Volume, life: FastLife): void {
+  const inode = orphanOf(vol, life.ino);
+  const { raw } = life;
+  if (life.pieces.length > 0 && !inode.isFile) throw bad(life.ino, 'i_block');
+  if (raw !== null) checkSame(inode, new Raw(raw));
+  vol.journal!.start(NEW_INODE_CREDITS);
+  if (raw !== null) overwrite(inode, new Raw(raw));
+  if (!inode.isDir) inode.setLinks(life.links);
+  if (inode.path === 'inline') unpackInode(inode);
+  setLargeFile(inode, inode.size);
+  vol.journal!.stop();
+}
+
+function checkSame(inode: Inode, raw: Raw): void {
+  const { ino, vol } = inode;
+  if (raw.type !== inode.type) throw bad(ino, 'i_mode');
+  if (raw.u32(F.I_GENERATION) !== inode.generation) throw bad(ino, 'i_generation');
+  if (hasBit(raw.flags ^ inode.flags, FIXED)) throw bad(ino, 'i_flags');
+  const acl = [raw.u32(F.I_FILE_ACL_LO), raw.u16(F.I_FILE_ACL_HIGH)];
+  if (acl[0] !== inode.u32(F.I_FILE_ACL_LO) || acl[1] !== inode.u16(F.I_FILE_ACL_HIGH)) {
+    throw bad(ino, 'i_file_acl');
+  }
+  const wide = vol.sb.inodeSize > F.EXT4_GOOD_OLD_INODE_SIZE;
+  if (wide && raw.end !== F.EXT4_GOOD_OLD_INODE_SIZE + inode.extraSize) {
+    throw bad(ino, 'i_extra_isize');
+  }
+  if (!inode.isDir) checkStays(inode, raw);
+}
+
+/** Of a file that stays: data leaves the inode, and never comes into it. */
+function checkStays(inode: Inode, raw: Raw): void {
+  const { ino, vol } = inode;
+  const inline = raw.has(F.EXT4_INLINE_DATA_FL);
+  const extents = raw.has(F.EXT4_EXTENTS_FL);
+  if (inline && inode.path !== 'inline') throw bad(ino, 'i_flags');
+  if (inline && raw.bytes.length !== vol.sb.inodeSize) throw bad(ino, 'i_flags');
+  if (inode.path !== 'inline' && extents !== inode.has(F.EXT4_EXTENTS_FL))
+    throw bad(ino, 'i_flags');
+  if (inode.isLink && raw.size !== inode.size) throw bad(ino, 'i_size');
+  checkData(vol, ino, raw, false);
+}
+
+/** Takes the record's fields, but for what is the tree's: links, blocks, the map, the list of orphans. Of a directory
+ *  its size and how it is laid out too. */
+function overwrite(inode: Inode, raw: Raw): void {
+  const { vol } = inode;
+  const inline = raw.has(F.EXT4_INLINE_DATA_FL);
+  if (inode.path === 'inline' && !inline && !inode.isDir) dropInline(inode);
+  const ptr = inode.edit();
+  const old = new Raw(vol.u8.slice(ptr, ptr + vol.sb.inodeSize));
+  const whole = inline && !inode.isDir;
+  const end = whole ? raw.bytes.length : Math.min(raw.end, raw.bytes.length);
+  vol.u8.set(raw.bytes.subarray(0, F.I_BLOCK), ptr);
+  const from = whole ? F.I_BLOCK : F.I_GENERATION;
+  vol.u8.set(raw.bytes.subarray(from, end), ptr + from);
+  const keep = (field: number, size: number) =>
+    vol.u8.set(old.bytes.subarray(field, field + size), ptr + field);
+  keep(F.I_LINKS_COUNT, 2);
+  keep(F.I_BLOCKS_LO, 4);
+  keep(F.I_BLOCKS_HIGH, 2);
+  if (vol.orphans.has(inode.ino)) keep(F.I_DTIME, 4);
+  else vol.dv.setUint32(ptr + F.I_DTIME, 0, true);
+  if (inode.isDir) {
+    keep(F.I_SIZE_LO, 4);
+    keep(F.I_SIZE_HIGH, 4);
+  }
+  const tree = inode.isDir ? MAPPED | F.EXT4_INDEX_FL : F.EXT4_HUGE_FILE_FL;
+  const flags = (raw.flags & ~tree) | (old.flags & tree);
+  vol.dv.setUint32(ptr + F.I_FLAGS, flags >>> 0, true);
+  inode.adoptRecord(vol.cache.get(inode.pblk));
+  inode.memo.len = 0;
+}
