@@ -3,13 +3,13 @@
 // records that lie although their sum is right; a walk of the area in the obvious way says what to expect.
 
 import { expect, test } from 'vitest';
-import { ABI_HEAP } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/jbd2.ts';
 import type { Flow } from '../../ts/flow.ts';
 import type { FastCommitOps, FastCommits } from '../../ts/jbd2/fastcommit.ts';
 import { finishRecovery, readLog, replayFastCommits } from '../../ts/jbd2/recovery.ts';
 import { need } from '../need.ts';
-import { type Image, imageBytes, kernels, openImage, run, sourceOf } from './image.ts';
+import { commits, records, sumAnew, viewOf } from './fastimage.ts';
+import { type Image, imageBytes, openImage, run, sourceOf } from './image.ts';
 
 /** Each image, and how many records of transaction 3 are left over behind those that count. */
 const BEYOND: Record<string, number> = {
@@ -18,59 +18,6 @@ const BEYOND: Record<string, number> = {
   'fast_commit_write.img': 15,
 };
 const NAMES = Object.keys(BEYOND);
-
-interface Raw {
-  readonly tag: number;
-  /** Of the record's header in the image. */
-  readonly at: number;
-  readonly len: number;
-  readonly jblk: number;
-}
-
-const viewOf = (image: Image) => new DataView(image.bytes.buffer, image.bytes.byteOffset);
-
-/** The area's records up to the first that is none. */
-function records(image: Image): Raw[] {
-  const { format } = run(readLog(sourceOf(image)));
-  const dv = viewOf(image);
-  const list: Raw[] = [];
-  for (let jblk = format.fcFirst; jblk < format.fcEnd; jblk++) {
-    const [start, end] = [0, 1].map((n) => (image.journal[jblk] + n) * image.blockSize);
-    for (let at = start; at + 4 <= end; ) {
-      const [tag, len] = [dv.getUint16(at, true), dv.getUint16(at + 2, true)];
-      if (tag < 1 || tag > 9) return list;
-      list.push({ tag, at, len, jblk });
-      at += 4 + len;
-    }
-  }
-  return list;
-}
-
-/** The commits: records up to and with a TAIL of this transaction. */
-function commits(image: Image, tid: number): Raw[][] {
-  const list: Raw[][] = [];
-  let open: Raw[] = [];
-  for (const r of records(image)) {
-    open.push(r);
-    if (r.tag !== F.EXT4_FC_TAG_TAIL) continue;
-    if (viewOf(image).getUint32(r.at + 4, true) !== tid) break;
-    list.push(open);
-    open = [];
-  }
-  return list;
-}
-
-/** Gives a commit the sum that its records have now. */
-function sumAnew(image: Image, commit: Raw[]): void {
-  const k = kernels();
-  let crc = 0;
-  for (const r of commit) {
-    const len = r.tag === F.EXT4_FC_TAG_TAIL ? 8 : 4 + r.len;
-    k.u8.set(image.bytes.subarray(r.at, r.at + len), ABI_HEAP);
-    crc = k.exports.crc32c(crc, ABI_HEAP, len) >>> 0;
-  }
-  viewOf(image).setUint32(commit.at(-1)!.at + 8, crc, true);
-}
 
 const load = (name: string): Image => openImage(imageBytes('crash', name));
 const fastOf = (image: Image): FastCommits | null => run(readLog(sourceOf(image))).fastCommits;

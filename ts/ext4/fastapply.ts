@@ -237,9 +237,9 @@ function mapStep(vol: Ext4Volume, ino: number, part: Stretch): number {
 
 /** What has a name again is no orphan. A file with blocks behind its end is one until they are gone. */
 function* finish(vol: Ext4Volume, life: FastLife): Flow<void> {
-  if (!life.fresh && life.raw === null && life.links === life.old!.links) return;
+  if (life.isDir) return;
   yield* step(checkStep, vol, life);
-  if (life.isDir || !(yield* reachesPast(vol, life.ino))) return;
+  if (!(yield* reachesPast(vol, life.ino))) return;
   yield* step(orphanStep, vol, life.ino);
 }
 

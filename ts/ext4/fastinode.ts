@@ -16,18 +16,25 @@ import { setLargeFile } from './size.ts';
 import type { Ext4Volume } from './volume.ts';
 import { unpackInode } from './xattrpack.ts';
 
-/** What an inode has from its birth, or with changes that are never logged so. */
-const FIXED =
-  F.EXT4_ENCRYPT_FL |
-  F.EXT4_VERITY_FL |
-  F.EXT4_EA_INODE_FL |
-  F.EXT4_CASEFOLD_FL |
-  F.EXT4_JOURNAL_DATA_FL |
-  F.EXT4_COMPR_FL;
-/** What a new inode needs more for than its record. */
-const NEVER_NEW = F.EXT4_ENCRYPT_FL | F.EXT4_VERITY_FL | F.EXT4_EA_INODE_FL | F.EXT4_COMPR_FL;
 /** Flags that speak of blocks. */
 const MAPPED = F.EXT4_EXTENTS_FL | F.EXT4_INLINE_DATA_FL | F.EXT4_HUGE_FILE_FL;
+/** Flags that users change; others an inode has from its birth, or by changes that are never logged so. */
+const USERS =
+  F.EXT4_SECRM_FL |
+  F.EXT4_UNRM_FL |
+  F.EXT4_SYNC_FL |
+  F.EXT4_IMMUTABLE_FL |
+  F.EXT4_APPEND_FL |
+  F.EXT4_NODUMP_FL |
+  F.EXT4_NOATIME_FL |
+  F.EXT4_NOTAIL_FL |
+  F.EXT4_DIRSYNC_FL |
+  F.EXT4_TOPDIR_FL |
+  F.EXT4_DAX_FL |
+  F.EXT4_PROJINHERIT_FL;
+/** Flags of a new inode; one that needs more than its record is none of these. */
+const BORN = USERS | MAPPED | F.EXT4_JOURNAL_DATA_FL;
+const BORN_DIR = BORN | F.EXT4_INDEX_FL | F.EXT4_CASEFOLD_FL;
 const LOWEST_EXTRA = 4;
 
 function bad(ino: number, field: string): Ext4Error {
@@ -128,9 +135,10 @@ function unmake(vol: Ext4Volume, ino: number): void {
 
 function checkNew(vol: Ext4Volume, { ino, isDir, links, pieces }: FastLife, raw: Raw): void {
   if (!TYPES.includes(raw.type)) throw bad(ino, 'i_mode');
-  if (raw.has(NEVER_NEW)) throw bad(ino, 'i_flags');
+  if (raw.has(~(isDir ? BORN_DIR : BORN))) throw bad(ino, 'i_flags');
   if (raw.hasXattrBlock) throw bad(ino, 'i_file_acl');
   if (isDir && (links !== 1 || pieces.length > 0)) throw bad(ino, 'i_links_count');
+  if (raw.u32(F.I_OBSO_FADDR) !== 0) throw bad(ino, 'i_faddr');
   if (!isDir) checkData(vol, ino, raw, pieces.length > 0);
   if (!raw.has(F.EXT4_INLINE_DATA_FL) || isDir) return;
   if (!hasBit(vol.sb.incompat, F.INCOMPAT_INLINE_DATA)) throw bad(ino, 'i_flags');
@@ -194,8 +202,10 @@ export function updateStep(vol: Ext4Volume, life: FastLife): void {
 function checkSame(inode: Inode, raw: Raw): void {
   const { ino, vol } = inode;
   if (raw.type !== inode.type) throw bad(ino, 'i_mode');
+  if (raw.u32(F.I_OBSO_FADDR) !== inode.u32(F.I_OBSO_FADDR)) throw bad(ino, 'i_faddr');
   if (raw.u32(F.I_GENERATION) !== inode.generation) throw bad(ino, 'i_generation');
-  if (hasBit(raw.flags ^ inode.flags, FIXED)) throw bad(ino, 'i_flags');
+  const free = USERS | MAPPED | (inode.isDir ? F.EXT4_INDEX_FL : 0);
+  if (hasBit(raw.flags ^ inode.flags, ~free)) throw bad(ino, 'i_flags');
   const acl = [raw.u32(F.I_FILE_ACL_LO), raw.u16(F.I_FILE_ACL_HIGH)];
   if (acl[0] !== inode.u32(F.I_FILE_ACL_LO) || acl[1] !== inode.u16(F.I_FILE_ACL_HIGH)) {
     throw bad(ino, 'i_file_acl');
