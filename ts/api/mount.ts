@@ -3,17 +3,17 @@
 import type { BlockDevice } from '../block/device.ts';
 import { Ext4Error } from '../errno.ts';
 import { type FileSystem, mountVfs, mountVfsSync } from '../vfs/filesystem.ts';
-import type { MountOptions } from '../vfs/options.ts';
+import type { LentOptions, MountOptions } from '../vfs/options.ts';
 import { Ext4 } from './fs.ts';
 import { checkMountOptions } from './options.ts';
-import { processUmask } from './platform.ts';
+import { bulkCopy, processUmask } from './platform.ts';
 import { nameError } from './work.ts';
 
 const MOUNT = { syscall: 'mount' };
 
-/** The options, checked; in Node what is made obeys the process's umask unless told otherwise. */
-function prepared(options: unknown): MountOptions {
-  return { umask: processUmask(), ...checkMountOptions(options) };
+/** The options, checked, and what Node lends: its way to copy bytes, and its umask unless told otherwise. */
+function prepared(options: unknown): LentOptions {
+  return { umask: processUmask(), bulkCopy: bulkCopy(), ...checkMountOptions(options) };
 }
 
 /** How often each device is mounted; -1 for once and writable. */

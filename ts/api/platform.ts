@@ -8,8 +8,12 @@ interface NodeProcess {
   nextTick?(fn: (...args: never[]) => void, ...args: unknown[]): void;
 }
 
+interface FillableBytes extends Uint8Array {
+  fill(value: number | Uint8Array): this;
+}
+
 interface BufferKind {
-  from(bytes: ArrayBufferLike, offset: number, length: number): Uint8Array;
+  from(bytes: ArrayBufferLike, offset: number, length: number): FillableBytes;
   from(text: string, encoding: string): Uint8Array;
   allocUnsafeSlow(size: number): Uint8Array;
 }
@@ -26,6 +30,18 @@ const USUAL_UMASK = 0o022;
 /** The permission bits that new files do not get. */
 export function processUmask(): number {
   return host.process?.umask?.() ?? USUAL_UMASK;
+}
+
+/**
+ * As `to.set(from, at)`, or undefined outside Node. To and from shared memory V8's set() copies word by word; filling a
+ * Buffer with exactly as many bytes as it has copies as memcpy does.
+ */
+export function bulkCopy(): ((to: Uint8Array, at: number, from: Uint8Array) => void) | undefined {
+  const Buffer = builtin<{ Buffer: BufferKind }>('buffer')?.Buffer;
+  if (Buffer === undefined) return undefined;
+  return (to, at, from) => {
+    Buffer.from(to.buffer, to.byteOffset + at, from.length).fill(from);
+  };
 }
 
 /** `len` bytes to be overwritten: a Buffer in Node. RangeError when the platform refuses. */

@@ -96,7 +96,7 @@ export function copyOut(
   at: number,
 ): void {
   folio.referenced = true;
-  into.set(cache.view(folio.ptr + off, n), at);
+  cache.copyBytes(into, at, cache.view(folio.ptr + off, n));
 }
 
 /** Asks before touching: throws Missing when any block of the request is not there. */

@@ -132,7 +132,8 @@ function writeMapping<F extends IomapFile>(cache: Cache, r: WriteRequest<F>, m: 
     const n = Math.min(folio.n * blockSize - off, end - pos);
     const at = r.at + pos - r.pos;
     const whole = at === 0 && n === r.from.length;
-    cache.kernels.u8.set(whole ? r.from : r.from.subarray(at, at + n), folio.ptr + off);
+    const bytes = whole ? r.from : r.from.subarray(at, at + n);
+    cache.copyBytes(cache.kernels.u8, folio.ptr + off, bytes);
     const first = Math.floor(off / blockSize);
     folio.referenced = true;
     cache.markDirty(folio, first, Math.ceil((off + n) / blockSize) - first);

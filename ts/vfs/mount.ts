@@ -40,7 +40,7 @@ import { canShare, createKernels, createMemory, type Kernels } from '../wasm.ts'
 import { watchDamage } from './damage.ts';
 import { Flusher } from './flusher.ts';
 import { keepBeating, wait, waitSync } from './heartbeat.ts';
-import { DEFAULT_CACHE, MAX_CACHE, type MountOptions, minCache } from './options.ts';
+import { DEFAULT_CACHE, type LentOptions, MAX_CACHE, minCache } from './options.ts';
 import { Driver } from './turn.ts';
 
 /** Bytes of a page of WebAssembly memory. */
@@ -59,7 +59,7 @@ export interface Session {
 }
 
 /** Mounts inside the call. EINVAL for a device without synchronous forms. */
-export function mountSessionSync(device: BlockDevice, o: MountOptions): Session {
+export function mountSessionSync(device: BlockDevice, o: LentOptions): Session {
   if (!isSyncDevice(device)) throw new Ext4Error('EINVAL', 'the device has no synchronous forms');
   const flow = mountFlow(device, o, true);
   let r = flow.next();
@@ -76,7 +76,7 @@ export function mountSessionSync(device: BlockDevice, o: MountOptions): Session 
   return r.value;
 }
 
-export async function mountSession(device: BlockDevice, o: MountOptions): Promise<Session> {
+export async function mountSession(device: BlockDevice, o: LentOptions): Promise<Session> {
   const flow = mountFlow(device, o, false);
   let r = flow.next();
   while (!r.done) {
@@ -102,7 +102,7 @@ function* run<T>(driver: Driver, flow: Flow<T>): Generator<Task, T, T> {
   return yield { driver, flow };
 }
 
-function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<Session> {
+function* mountFlow(device: BlockDevice, o: LentOptions, sync: boolean): Steps<Session> {
   const reader = bareDriver(device, sync);
   const sb = new Super((yield* run(reader, readRawSuper(device))).raw);
   checkDevice(sb, device);
@@ -119,7 +119,7 @@ function* mountFlow(device: BlockDevice, o: MountOptions, sync: boolean): Steps<
 }
 
 /** With the multi-mount block taken, if there is one and the mount may write. */
-function* mountOn(first: Session, o: MountOptions, mmp: MultiMount | null): Steps<Session> {
+function* mountOn(first: Session, o: LentOptions, mmp: MultiMount | null): Steps<Session> {
   const { sb, device } = first.vol;
   const { sync } = first.driver;
   let session = first;
@@ -147,7 +147,7 @@ function* mountOn(first: Session, o: MountOptions, mmp: MultiMount | null): Step
 
 /** Takes the multi-mount block before anything is written, as the kernel does: where it says that somebody has the file
  *  system, twice the time that such a one takes to say it again goes by. EBUSY when there is one. */
-function* keepOthersOut({ vol, driver }: Session, o: MountOptions): Steps<MultiMount | null> {
+function* keepOthersOut({ vol, driver }: Session, o: LentOptions): Steps<MultiMount | null> {
   const { sb, device, sums } = vol;
   const reads = device.readOnly || o.noload || o.journal === 'memory';
   if (!hasBit(sb.incompat, F.INCOMPAT_MMP) || reads || (o.ro && o.journal !== 'replay'))
@@ -167,7 +167,7 @@ function* keepOthersOut({ vol, driver }: Session, o: MountOptions): Steps<MultiM
 /** The mount writes from here on; what a crash left half removed is removed first. */
 function* beginWriting(
   { driver, vol, journal }: Session,
-  o: MountOptions,
+  o: LentOptions,
   mmp: MultiMount | null,
 ): Steps<void> {
   vol.mmp = mmp;
@@ -188,7 +188,7 @@ function* beginWriting(
  *  nothing, whatever is in it: so the kernel, which then wipes it. */
 function* withJournal(
   { vol, driver }: Session,
-  o: MountOptions,
+  o: LentOptions,
   ro: boolean,
 ): Steps<Replayed | null> {
   if (o.noload || !needsReplay(vol.sb)) return null;
@@ -235,7 +235,7 @@ function checkDevice(sb: Super, device: BlockDevice): void {
   }
 }
 
-function makeKernels(sb: Super, o: MountOptions): Kernels {
+function makeKernels(sb: Super, o: LentOptions): Kernels {
   const bytes = o.cacheBytes ?? Math.max(DEFAULT_CACHE, minCache(sb.blockSize));
   const least = minCache(sb.blockSize);
   if (!(bytes >= least && bytes <= MAX_CACHE)) {
@@ -252,10 +252,11 @@ function newSession(
   sb: Super,
   kernels: Kernels,
   device: BlockDevice,
-  o: MountOptions,
+  o: LentOptions,
   sync: boolean,
 ): Session {
   const cache = new Cache(kernels, sb.blockSize, sb.blocks, kernels.u8.length);
+  if (kernels.shared && o.bulkCopy !== undefined) cache.bulkCopy = o.bulkCopy;
   const trace = new Trace();
   const { dax = 'always', data = 'ordered', bufferedIomap = true, delalloc = true } = o;
   const { uid = 0, gid = 0, umask = 0o022, journalDevice, noatime = false } = o;

@@ -1,6 +1,7 @@
 // Mount options, the kernel's names, and their defaults.
 
 import type { BlockDevice } from '../block/device.ts';
+import type { CopyBytes } from '../cache/cache.ts';
 import type { JournalMode } from '../ext4/recover.ts';
 
 export interface MountOptions {
@@ -38,6 +39,12 @@ export interface MountOptions {
   forceMiss?: boolean;
   /** Tests: false takes the build without SIMD. */
   simd?: boolean;
+}
+
+/** With what the api lends. */
+export interface LentOptions extends MountOptions {
+  /** How the platform copies many bytes into shared memory and out of it; default: set(). */
+  bulkCopy?: CopyBytes;
 }
 
 export const DEFAULT_CACHE = 64 << 20;

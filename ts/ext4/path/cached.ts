@@ -112,7 +112,7 @@ export function overwriteDirty(
   if (folio === null || Date.now() - inode.touched >= 4) return false;
   const whole = at === 0 && len === from.length;
   const bytes = whole ? from : from.subarray(at, at + len);
-  cache.kernels.u8.set(bytes, folio.ptr + pos - folio.lblk * cache.blockSize);
+  cache.copyBytes(cache.kernels.u8, folio.ptr + pos - folio.lblk * cache.blockSize, bytes);
   return true;
 }
 

@@ -30,7 +30,7 @@ export function daxRead(inode: Inode, r: ReadRequest): void {
     mapAt(inode, pos, end);
     const at = r.at + pos - r.pos;
     if (map.type !== IOMAP_MAPPED) r.into.fill(0, at, at + map.len);
-    else r.into.set(new Uint8Array(image, ptr + map.dpos, map.len), at);
+    else inode.vol.cache.copyBytes(r.into, at, new Uint8Array(image, ptr + map.dpos, map.len));
   }
 }
 
@@ -86,7 +86,7 @@ const STEP_BYTES = 1 << 20;
 
 function put(vol: Ext4Volume, bytes: Uint8Array, dpos: number): void {
   const { memory, ptr, persist } = vol.device.direct!;
-  new Uint8Array(memory.buffer, ptr + dpos, bytes.length).set(bytes);
+  vol.cache.copyBytes(new Uint8Array(memory.buffer, ptr + dpos, bytes.length), 0, bytes);
   persist?.call(vol.device.direct, dpos, bytes.length);
 }
 
