@@ -118,7 +118,10 @@ export function makeStep(vol: Ext4Volume, life: FastLife): void {
   dv.setUint16(ptr + F.I_BLOCKS_HIGH, 0, true);
   dv.setUint32(ptr + F.I_DTIME, 0, true);
   dv.setUint32(ptr + F.I_FLAGS, newFlags(vol, life, raw), true);
-  if (life.isDir) dv.setUint32(ptr + F.I_SIZE_LO, 0, true);
+  if (life.isDir) {
+    dv.setUint32(ptr + F.I_SIZE_LO, 0, true);
+    dv.setUint32(ptr + F.I_SIZE_HIGH, 0, true);
+  }
   if (isMapped(life, raw)) emptyMap(vol, ptr);
   inodes.forget(ino);
   inode.adoptRecord(buffer);
