@@ -204,7 +204,7 @@ function* withJournal(
 
 /** Writes the fast commits home, by a mount of its own; '' then. Where they do not fit the tree nothing is written, and
  *  the reason comes back: they are shown. */
-function* withFastCommits(first: Session, journal: Replayed, o: MountOptions): Steps<string> {
+function* withFastCommits(first: Session, journal: Replayed, o: LentOptions): Steps<string> {
   const { vol, driver } = first;
   const { device } = journal;
   if (unwritable(vol.sb.roCompat).length > 0) return '';
