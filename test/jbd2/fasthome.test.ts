@@ -3,9 +3,10 @@
 // to expect. Of a cut, what was flushed is there, and of what was not nothing, all, or some with writes torn.
 
 import { expect, test } from 'vitest';
+
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { type ChangeRecord, record, tear } from '../../ts/block/record.ts';
-import { mount } from '../../ts/index.ts';
+import { fsck as checkLater, fsckSync, mount } from '../../ts/index.ts';
 import { type Random, random } from '../fuzz/random.ts';
 import { DEEP, need } from '../need.ts';
 import { differences, type FileState, type State } from '../oracle/state.ts';
@@ -67,6 +68,22 @@ need.describe('fast commits written home', [need.oracles(), need.tool('e2fsck')]
       const img = await mount(slow, { journal: 'replay', now: NOW, cacheBytes: 8 << 20 });
       await img.unmount();
       expect(same(contents(below), want)).toBe(true);
+    });
+
+    test(`${name}: a repair writes them home first`, async () => {
+      const bytes = load(name);
+      const device = memoryDevice(bytes, { sparse: true });
+      fsckSync(device);
+      expect(same(contents(device), bytes)).toBe(true);
+      const result = fsckSync(device, { repair: true });
+      expect(result).toMatchObject({ clean: true, exitCode: 1 });
+      expect(result.problems[0]).toMatchObject({ code: 'fast-commits', fixed: true });
+      expect(fsck(contents(device))).toBe('');
+      expectTree(await shown(contents(device)), await shown(bytes));
+      const again = memoryDevice(bytes, { sparse: true });
+      const waiting = await checkLater(slowDevice(again), { repair: 'preen' });
+      expect(waiting.exitCode).toBe(1);
+      expect(fsck(contents(again))).toBe('');
     });
 
     test(`${name}: a read-only mount that replays writes them home too`, async () => {
