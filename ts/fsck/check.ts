@@ -20,8 +20,10 @@ import { checkTree } from './pass3.ts';
 import { checkLinks } from './pass4.ts';
 import { checkBitmaps } from './pass5.ts';
 import { checkQuotas } from './quota.ts';
+import { remakeLost } from './remake.ts';
 import { type Problem, type RepairMode, Report } from './report.ts';
 import { markClean, markUnclean, writeSuper } from './superwrite.ts';
+import { findTables, moveTables } from './tables.ts';
 import { type FsckHooks, Volume } from './volume.ts';
 
 export interface FsckOptions {
@@ -65,7 +67,8 @@ const MAX_AGAIN = 3;
 export function* fsckFlow(device: BlockDevice, o: FsckOptions = {}): Flow<FsckResult> {
   const mode: RepairMode = o.repair === 'preen' ? 'preen' : o.repair ? 'all' : 'check';
   const report = new Report(mode, o.onProblem);
-  const hooks: FsckHooks = { journalDevice: o.journalDevice, progress: o.progress };
+  const { journalDevice, progress } = o;
+  const hooks: FsckHooks = { journalDevice, progress, lost: { journal: null, resize: -1 } };
   const first = yield* tryOpen(device, o.cacheBytes);
   if (typeof first === 'string') return refused(first);
   if (o.force === false && first.lost === '' && looksClean(first.sb)) {
@@ -175,7 +178,10 @@ function* passes(vol: Volume): Flow<boolean> {
   report.pass = 0;
   yield* readGroups(vol);
   if (!(yield* checkSuper(vol))) return false;
-  if (report.mode === 'all') yield* adoptCopies(vol);
+  if (report.mode === 'all') {
+    yield* adoptCopies(vol);
+    yield* findTables(vol);
+  }
   checkGroups(vol);
   yield* checkTable(vol);
   if (vol.restart) return false;
@@ -187,7 +193,8 @@ function* passes(vol: Volume): Flow<boolean> {
   report.pass = 1;
   yield* checkInodes(vol);
   yield* resolveShared(vol);
-  if (vol.restart) return false;
+  if (!vol.restart) yield* moveTables(vol);
+  if (vol.restart || vol.fatal !== '') return false;
   report.pass = 2;
   yield* checkDirectories(vol);
   yield* rebuildDirectories(vol);
@@ -197,6 +204,7 @@ function* passes(vol: Volume): Flow<boolean> {
   report.pass = 4;
   yield* checkLinks(vol);
   report.pass = 5;
+  yield* remakeLost(vol);
   yield* checkBitmaps(vol);
   yield* checkQuotas(vol);
   return false;

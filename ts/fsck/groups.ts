@@ -119,30 +119,45 @@ export function checkGroups(vol: Volume): void {
   for (let group = 0; group < sb.groups; group++) checkGroup(vol, group);
 }
 
-/** With repair, descriptors that cannot be believed are taken from their copies in group 1, where those can. */
+/** Copies of a descriptor that are asked at most. */
+const MAX_COPIES = 8;
+
+/** With repair, descriptors that cannot be believed are taken from their first copy that can. */
 export function* adoptCopies(vol: Volume): Flow<void> {
   const { sb, disk, desc } = vol;
-  const suspects: number[] = [];
-  for (let group = 0; group < sb.groups; group++)
-    if (!isPlausible(vol, group)) suspects.push(group);
-  const meta = vol.incompat(F.INCOMPAT_META_BG);
-  if (suspects.length === 0 || sb.groups < 2 || meta || !sb.groupHasSuper(1)) return;
   const perBlock = sb.blockSize / sb.descSize;
-  for (const group of suspects) {
-    const index = Math.floor(group / perBlock);
-    const ptr =
-      (yield* disk.get(descriptorBlock(vol, index, 1))) + (group % perBlock) * sb.descSize;
-    const at = group * sb.descSize;
-    const own = desc.slice(at, at + sb.descSize);
-    desc.set(disk.u8.subarray(ptr, ptr + sb.descSize), at);
-    if (!isPlausible(vol, group)) {
-      desc.set(own, at);
-      continue;
+  for (let group = 0; group < sb.groups; group++) {
+    if (isPlausible(vol, group)) {
+      if (vol.fromBackup) makeOld(vol, group);
+    } else {
+      const index = Math.floor(group / perBlock);
+      const at = group * sb.descSize;
+      const own = desc.slice(at, at + sb.descSize);
+      let sound = false;
+      for (const pblk of placesOf(vol, index, true).slice(1, 1 + MAX_COPIES)) {
+        const ptr = (yield* disk.get(pblk)) + (group % perBlock) * sb.descSize;
+        desc.set(disk.u8.subarray(ptr, ptr + sb.descSize), at);
+        sound = isPlausible(vol, group);
+        if (sound) break;
+      }
+      if (sound) adopt(vol, group);
+      else desc.set(own, at);
     }
-    const text = `group ${group}: the descriptor is damaged, its copy is not`;
-    vol.report.report('group-from-copy', { group }, text);
-    vol.dirtyGroups.add(group);
   }
+}
+
+function adopt(vol: Volume, group: number): void {
+  const text = `group ${group}: the descriptor is damaged, its copy is not`;
+  vol.report.report('group-from-copy', { group }, text);
+  vol.dirtyGroups.add(group);
+  makeOld(vol, group);
+}
+
+/** A copy is as old as the file system: what was not initialised then may be in use now. */
+function makeOld(vol: Volume, group: number): void {
+  if (!vol.groupSums) return;
+  distrust(vol, group);
+  sealGroup(vol, group);
 }
 
 /** Whether a descriptor's checksum is right and its places lie in the file system. */
@@ -269,6 +284,12 @@ function markFixed(vol: Volume, pblk: number, count: number): void {
   vol.claim(pblk, end - pblk);
 }
 
+/** A table that is nowhere is made anew after pass 1; the first one has the root and the journal, and is not. */
+function loseTable(vol: Volume, group: number, text: string): void {
+  if (vol.report.mode !== 'all' || group === 0) vol.fatal = text;
+  else vol.lostTables.add(group);
+}
+
 /** Checks where a bitmap or a table lies, and marks it. */
 function place(vol: Volume, group: number, what: string, pblk: number, count: number): void {
   const { report, sb } = vol;
@@ -283,13 +304,13 @@ function place(vol: Volume, group: number, what: string, pblk: number, count: nu
     if (mend && what !== 'inode table')
       vol.relocate.add(group * 2 + (what === 'inode bitmap' ? 1 : 0));
     const outside = pblk + count > sb.blocks || pblk < 1;
-    if (outside && what === 'inode table') vol.fatal = text;
+    if (outside && what === 'inode table') loseTable(vol, group, text);
     if (outside) return;
   }
   if (vol.meta.any(pblk, count)) {
     const text = `group ${group}: the ${what} at block ${pblk} lies on other metadata`;
     const mend = report.report('metadata-conflict', { group, block: pblk }, text);
-    if (mend && what === 'inode table') vol.fatal = text;
+    if (mend && what === 'inode table') loseTable(vol, group, text);
     else if (mend) vol.relocate.add(group * 2 + (what === 'inode bitmap' ? 1 : 0));
     if (mend) return;
   }

@@ -6,6 +6,7 @@ import * as J from '../../assembly/format/jbd2.ts';
 import type { BlockDevice } from '../block/device.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
 import type { Flow } from '../flow.ts';
+import { defaultJournalBlocks } from '../jbd2/newlog.ts';
 import { finishRecovery, type Recovery, readLog, writeHome } from '../jbd2/recovery.ts';
 import { type JournalSource, LogWindow } from '../jbd2/source.ts';
 import {
@@ -38,7 +39,7 @@ export function* checkJournal(vol: Volume): Flow<JournalVerdict> {
     if (report.report('recovery-without-journal', {}, text)) clearRecovery(vol);
     return 'go';
   }
-  const source = sb.journalIno !== 0 ? yield* internalSource(vol) : externalSource(vol);
+  const source = sb.journalIno !== 0 ? yield* internalSource(vol) : yield* externalSource(vol);
   if (source === null) return vol.compat(F.COMPAT_HAS_JOURNAL) && vol.superDirty ? 'again' : 'stop';
   const sound = yield* checkLogSuper(vol, source);
   if (sound !== 'go') return sound;
@@ -83,8 +84,7 @@ function* internalSource(vol: Volume): Flow<JournalSource | null> {
     }
   }
   const text = `the journal inode ${ino} is invalid${wrong === '' ? '' : `: ${wrong}`}`;
-  if (!report.report('journal-inode', { ino }, text)) return null;
-  dropJournal(vol);
+  if (report.report('journal-inode', { ino }, text)) yield* dropJournal(vol);
   return null;
 }
 
@@ -98,14 +98,42 @@ function* inodeFault(vol: Volume, ino: number): Flow<string> {
   return '';
 }
 
-/** A file system without its journal still has everything that is at home. */
-function dropJournal(vol: Volume): void {
+/** A file system without its journal still has everything that is at home. The round's end makes a new one. */
+function* dropJournal(vol: Volume): Flow<void> {
+  vol.hooks.lost.journal = yield* journalExtent(vol);
   const compat = vol.sb.compat & ~F.COMPAT_HAS_JOURNAL;
   vol.putSuper32(F.S_FEATURE_COMPAT, compat >>> 0);
   vol.putSuper32(F.S_JOURNAL_INUM, 0);
+  vol.putSuper32(F.S_JOURNAL_DEV, 0);
+  for (let i = 0; i < 4; i++) vol.putSuper32(F.S_JOURNAL_UUID + 4 * i, 0);
   for (let i = 0; i < 17; i++) vol.putSuper32(F.S_JNL_BLOCKS + 4 * i, 0);
   vol.sb.dv.setUint8(F.S_JNL_BACKUP_TYPE, 0);
   clearRecovery(vol);
+}
+
+/** Size and place of the journal as far as the inode, its copy in the superblock or the device know them. */
+function* journalExtent(vol: Volume): Flow<{ blocks: number; goal: number }> {
+  const { sb } = vol;
+  const kept = sb.u32(F.S_JNL_BLOCKS + 60) * 2 ** 32 + sb.u32(F.S_JNL_BLOCKS + 64);
+  const fault = sb.journalIno === 0 ? 'external' : yield* inodeFault(vol, sb.journalIno);
+  const record = fault === '' ? yield* vol.inode(sb.journalIno) : null;
+  const most = Math.floor(sb.blocks / 2);
+  for (const size of [record?.size ?? 0, kept]) {
+    const blocks = Math.floor(size / sb.blockSize);
+    if (size % sb.blockSize !== 0 || blocks < J.JBD2_MIN_JOURNAL_BLOCKS || blocks > most) continue;
+    const goal = record === null ? 0 : yield* firstBlock(vol, sb.journalIno);
+    return { blocks, goal };
+  }
+  return { blocks: defaultJournalBlocks(sb.blocks), goal: 0 };
+}
+
+function* firstBlock(vol: Volume, ino: number): Flow<number> {
+  let first = 0;
+  const data = (lblk: number, _: number, pblk: number) => {
+    if (lblk === 0 && vol.inFs(pblk)) first = pblk;
+  };
+  yield* walkBlocks(vol, ino, { data, node: () => undefined });
+  return first;
 }
 
 function clearRecovery(vol: Volume): void {
@@ -113,14 +141,14 @@ function clearRecovery(vol: Volume): void {
   vol.putSuper32(F.S_FEATURE_INCOMPAT, incompat >>> 0);
 }
 
-function externalSource(vol: Volume): JournalSource | null {
+function* externalSource(vol: Volume): Flow<JournalSource | null> {
   const device = vol.hooks.journalDevice;
   const { blockSize } = vol.sb;
   if (device === undefined) {
     const uuid = vol.sb.raw.subarray(F.S_JOURNAL_UUID, F.S_JOURNAL_UUID + 16);
     if (vol.sb.u32(F.S_JOURNAL_DEV) === 0 && uuid.every((byte) => byte === 0)) {
       const text = 'the superblock names no journal';
-      if (vol.report.report('journal-inode', {}, text)) dropJournal(vol);
+      if (vol.report.report('journal-inode', {}, text)) yield* dropJournal(vol);
       return null;
     }
     vol.report.complain('journal-device', {}, 'the journal lies on a device that was not given');
@@ -177,7 +205,7 @@ function* checkLogSuper(vol: Volume, source: JournalSource): Flow<JournalVerdict
     report.report('journal-super', { ino: vol.sb.journalIno }, `the journal: ${error.message}`);
   }
   if (report.mode !== 'all') return 'stop';
-  dropJournal(vol);
+  yield* dropJournal(vol);
   return 'again';
 }
 

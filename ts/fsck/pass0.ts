@@ -129,19 +129,19 @@ export function* checkResizeInode(vol: Volume): Flow<void> {
     }
     return;
   }
-  if (yield* isResizeInodeSound(vol)) return;
+  if (vol.hooks.lost.resize >= 0 || (yield* isResizeInodeSound(vol))) return;
   if (report.report('resize-inode', where, 'the resize inode is not valid'))
     yield* dropResizeInode(vol);
 }
 
-/** Gives the reserve of descriptors up. */
+/** Takes the resize inode away; the round's end makes it anew. */
 export function* dropResizeInode(vol: Volume): Flow<void> {
-  // Without its inode the reserve cannot be used; the file system works the same, and cannot be grown while mounted.
-  const again = yield* vol.inode(F.EXT4_RESIZE_INO);
-  again?.clear();
-  if (again) yield* vol.save(again);
-  vol.putSuper32(F.S_FEATURE_COMPAT, (vol.sb.compat & ~F.COMPAT_RESIZE_INODE) >>> 0);
-  vol.putSuper16(F.S_RESERVED_GDT_BLOCKS, 0);
+  const record = yield* vol.inode(F.EXT4_RESIZE_INO);
+  if (record === null) return;
+  if (vol.hooks.lost.resize >= 0) return;
+  vol.hooks.lost.resize = record.u32(F.I_BLOCK + 4 * (F.EXT4_NDIR_BLOCKS + 1));
+  record.clear();
+  yield* vol.save(record);
 }
 
 /** Its double indirect block names the reserved blocks of group 0, each of which names its copies. */
@@ -176,7 +176,8 @@ function* isResizeInodeSound(vol: Volume): Flow<boolean> {
   return true;
 }
 
-function* backupGroups(vol: Volume): Generator<number> {
+/** Groups whose copies of the descriptors have a reserve, as far as a block has numbers. */
+export function* backupGroups(vol: Volume): Generator<number> {
   const most = vol.sb.blockSize / 4;
   let count = 0;
   for (let group = 1; group < vol.sb.groups && count < most; group++) {

@@ -30,7 +30,7 @@ export function* checkInodes(vol: Volume): Flow<void> {
   for (let group = 0; group < sb.groups; group++) {
     if (group % 64 === 0) vol.hooks.progress?.(1, group, sb.groups);
     const table = vol.inodeTable(group);
-    if (table < 1 || table + vol.tableBlocks > sb.blocks) continue;
+    if (vol.lostTables.has(group) || table < 1 || table + vol.tableBlocks > sb.blocks) continue;
     const limit = Math.min(sb.inodesPerGroup, vol.usedInodes(group));
     const used = Math.ceil(limit / perBlock);
     for (let from = 0; from < used; from += perChunk) {

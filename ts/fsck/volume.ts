@@ -23,7 +23,16 @@ export interface XattrBlock {
   valueBlocks: number;
 }
 
+/** What a repair took away and makes again at the end of a round. It outlives rounds. */
+export interface Lost {
+  /** Blocks of the journal, and where it began (0: unknown); null when it was not lost. */
+  journal: { blocks: number; goal: number } | null;
+  /** The resize inode's own block (0: unknown), -1 when it was not lost. */
+  resize: number;
+}
+
 export interface FsckHooks {
+  lost: Lost;
   journalDevice?: BlockDevice;
   progress?: (pass: number, done: number, total: number) => void;
 }
@@ -88,6 +97,8 @@ export class Volume {
   large = false;
   /** Bitmaps that need a new place: twice the group, one more for that of the inodes. */
   relocate = new Set<number>();
+  /** Groups whose inode table is nowhere. */
+  lostTables = new Set<number>();
   /** Inodes whose blocks do not lie in their clusters as they should. */
   misaligned = new Set<number>();
   /** The inode of lost+found, 0 when there can be none, -1 before anyone asked. */

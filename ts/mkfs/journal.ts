@@ -2,7 +2,7 @@
 // only block that must be written; the others are zeroed, so that no old log can be taken for one of this journal.
 
 import * as F from '../../assembly/format/ext4.ts';
-import * as J from '../../assembly/format/jbd2.ts';
+import { defaultJournalBlocks, journalSuper } from '../jbd2/newlog.ts';
 import { extentMap, indirectMap, takeBlocks } from './blockmap.ts';
 import { EXTENTS, FAST_COMMIT, FLEX_BG, JOURNAL, ORPHAN_FILE } from './features.ts';
 import { frontOf } from './geometry.ts';
@@ -11,19 +11,6 @@ import { makeInode } from './inodes.ts';
 import { type Geometry, groupEnd, groupStart } from './plan.ts';
 import type { Runs } from './runs.ts';
 import { refuse } from './settle.ts';
-
-/** Blocks of a journal by the blocks of the file system: below the first there is none. */
-const SIZES: readonly (readonly [below: number, blocks: number])[] = [
-  [2048, 0],
-  [32768, 1024],
-  [256 * 1024, 4096],
-  [512 * 1024, 8192],
-  [4096 * 1024, 16384],
-  [8192 * 1024, 32768],
-  [16384 * 1024, 65536],
-  [32768 * 1024, 131072],
-  [Number.POSITIVE_INFINITY, 262144],
-];
 
 interface JournalSize {
   blocks: number;
@@ -34,7 +21,7 @@ interface JournalSize {
 export function journalSize(g: Geometry): JournalSize | null {
   const plan = g.journal;
   if (plan === null || g.journalDevice) return null;
-  const base = plan.blocks || SIZES.find(([below]) => g.blocks < below)![1];
+  const base = plan.blocks || defaultJournalBlocks(g.blocks);
   if (base === 0) return tooSmall(g);
   let fastCommit = 0;
   if (g.features.has(FAST_COMMIT)) {
@@ -122,29 +109,4 @@ function superblock(img: Image, { blocks, fastCommit }: JournalSize): Uint8Array
     users: 1,
     fastCommit,
   });
-}
-
-export interface JournalSuperSpec {
-  blockSize: number;
-  blocks: number;
-  first: number;
-  uuid: Uint8Array;
-  users: number;
-  fastCommit: number;
-}
-
-/** The journal's superblock: an empty log whose first transaction will be number 1. */
-export function journalSuper(spec: JournalSuperSpec): Uint8Array {
-  const bytes = new Uint8Array(spec.blockSize);
-  const dv = new DataView(bytes.buffer);
-  dv.setUint32(J.H_MAGIC, J.JBD2_MAGIC_NUMBER);
-  dv.setUint32(J.H_BLOCKTYPE, J.JBD2_SUPERBLOCK_V2);
-  dv.setUint32(J.JS_BLOCKSIZE, spec.blockSize);
-  dv.setUint32(J.JS_MAXLEN, spec.blocks);
-  dv.setUint32(J.JS_FIRST, spec.first);
-  dv.setUint32(J.JS_SEQUENCE, 1);
-  dv.setUint32(J.JS_NR_USERS, spec.users);
-  dv.setUint32(J.JS_NUM_FC_BLKS, spec.fastCommit);
-  bytes.set(spec.uuid, J.JS_UUID);
-  return bytes;
 }

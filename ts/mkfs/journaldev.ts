@@ -4,10 +4,10 @@
 import * as F from '../../assembly/format/ext4.ts';
 import * as J from '../../assembly/format/jbd2.ts';
 import type { BlockDevice } from '../block/device.ts';
+import { journalSuper } from '../jbd2/newlog.ts';
 import type { Making } from './drive.ts';
 import { METADATA_CSUM } from './features.ts';
 import { EXTRA_ISIZE } from './inodes.ts';
-import { journalSuper } from './journal.ts';
 import type { Settings } from './plan.ts';
 import { refuse } from './settle.ts';
 import { Sums } from './sums.ts';
