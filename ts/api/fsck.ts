@@ -6,6 +6,7 @@ import type { FsckOptions, FsckResult } from '../fsck/check.ts';
 import type { Problem } from '../fsck/report.ts';
 import { runFsck, runFsckSync } from '../fsck/run.ts';
 import { type FileSystem, mountVfs, mountVfsSync } from '../vfs/filesystem.ts';
+import { claim } from './claims.ts';
 import { invalidType } from './invalid.ts';
 import { checkInteger } from './validate.ts';
 import { nameError } from './work.ts';
@@ -20,23 +21,34 @@ const NAMES = new Set(['repair', 'force', 'cacheBytes', 'journalDevice', 'progre
  */
 export async function fsck(device: BlockDevice, options?: FsckOptions): Promise<FsckResult> {
   const checked = prepared(device, options);
+  const release = hold(device, checked);
   try {
     const written = checked.repair ? await writeFast(device, checked) : 0;
     return withWritten(await runFsck(device, checked), written, checked);
   } catch (error) {
     throw nameError(error, FSCK);
+  } finally {
+    release();
   }
 }
 
 /** The same inside the call, for a device with synchronous forms. */
 export function fsckSync(device: BlockDevice, options?: FsckOptions): FsckResult {
   const checked = prepared(device, options);
+  const release = hold(device, checked);
   try {
     const written = checked.repair ? writeFastSync(device, checked) : 0;
     return withWritten(runFsckSync(device, checked), written, checked);
   } catch (error) {
     throw nameError(error, FSCK);
+  } finally {
+    release();
   }
+}
+
+/** A repair has the device alone. EBUSY while it is mounted. What only looks does not mind. */
+function hold(device: BlockDevice, { repair }: FsckOptions): () => void {
+  return repair ? claim(device, true, FSCK.syscall) : () => undefined;
 }
 
 // Fast commits change structures, which a check does not know how to do in a tree that it has not looked at: where they

@@ -9,6 +9,7 @@ import { mkfsFlow, planMkfs } from '../mkfs/mkfs.ts';
 import type { MkfsOptions, MkfsResult, Tree } from '../mkfs/options.ts';
 import { type Target, zeroLog } from '../mkfs/write.ts';
 import type { MountOptions } from '../vfs/options.ts';
+import { claim } from './claims.ts';
 import { mount, mountSync } from './mount.ts';
 import { populate, populateSync, stepsOf } from './populate.ts';
 import { nameError } from './work.ts';
@@ -24,7 +25,8 @@ export async function mkfs(device: BlockDevice, options: MkfsOptions = {}): Prom
     const { tree, ...rest } = options;
     const given = timed(rest);
     if (tree) refuseOffset(given, stepsOf(tree));
-    const made = await run(mkfsFlow(writable(device), given));
+    const flow = mkfsFlow(writable(device), given);
+    const made = await run(flow).finally(claim(device, true, MKFS.syscall));
     if (tree === undefined) return made;
     const img = await mount(device, filling(given));
     await populate(img, tree).finally(() => img.unmount());
@@ -42,13 +44,23 @@ export function mkfsSync(device: BlockDevice, options: MkfsOptions = {}): MkfsRe
     const { tree, ...rest } = options;
     const given = timed(rest);
     if (tree) refuseOffset(given, stepsOf(tree));
-    const made = runSync(mkfsFlow(writable(device), given));
+    const made = makeSync(device, given);
     if (tree === undefined) return made;
     fillSync(device, tree, filling(given));
     if (given.now !== undefined) runSync(zeroLog(whole(device), made));
     return made;
   } catch (error) {
     throw nameError(error, MKFS);
+  }
+}
+
+/** The flow inside the call, the device its own meanwhile. EBUSY. */
+function makeSync(device: BlockDevice, options: MkfsOptions): MkfsResult {
+  const release = claim(device, true, MKFS.syscall);
+  try {
+    return runSync(mkfsFlow(writable(device), options));
+  } finally {
+    release();
   }
 }
 

@@ -1,9 +1,9 @@
 // mount and mountSync: options checked, one mount a device unless all of them are read-only, errors named.
 
 import type { BlockDevice } from '../block/device.ts';
-import { Ext4Error } from '../errno.ts';
 import { type FileSystem, mountVfs, mountVfsSync } from '../vfs/filesystem.ts';
 import type { LentOptions, MountOptions } from '../vfs/options.ts';
+import { claim } from './claims.ts';
 import { Ext4 } from './fs.ts';
 import { checkMountOptions } from './options.ts';
 import { bulkCopy, processUmask } from './platform.ts';
@@ -16,8 +16,10 @@ function prepared(options: unknown): LentOptions {
   return { umask: processUmask(), bulkCopy: bulkCopy(), ...checkMountOptions(options) };
 }
 
-/** How often each device is mounted; -1 for once and writable. */
-const mounted = new WeakMap<BlockDevice, number>();
+/** Counts a mount in. EBUSY. */
+function claimMount(device: BlockDevice, { ro }: MountOptions): () => void {
+  return claim(device, !device.readOnly && ro !== true, MOUNT.syscall);
+}
 
 /**
  * Mounts an ext2, ext3 or ext4 file system. EINVAL for bad options or no such file system, EOPNOTSUPP for a
@@ -26,7 +28,7 @@ const mounted = new WeakMap<BlockDevice, number>();
  */
 export async function mount(device: BlockDevice, options?: MountOptions): Promise<Ext4> {
   const checked = prepared(options);
-  const release = claim(device, checked);
+  const release = claimMount(device, checked);
   try {
     return new Ext4(await mountVfs(device, checked), release);
   } catch (error) {
@@ -38,7 +40,7 @@ export async function mount(device: BlockDevice, options?: MountOptions): Promis
 /** The same inside the call, for a device with synchronous forms: every function of the mount works. */
 export function mountSync(device: BlockDevice, options?: MountOptions): Ext4 {
   const checked = prepared(options);
-  const release = claim(device, checked);
+  const release = claimMount(device, checked);
   let vfs: FileSystem;
   try {
     vfs = mountVfsSync(device, checked);
@@ -47,18 +49,4 @@ export function mountSync(device: BlockDevice, options?: MountOptions): Ext4 {
     throw nameError(error, MOUNT);
   }
   return new Ext4(vfs, release);
-}
-
-/** Counts a mount in, and returns what counts it out again, once. EBUSY. */
-function claim(device: BlockDevice, options: MountOptions): () => void {
-  const writable = !device.readOnly && options.ro !== true;
-  const before = mounted.get(device) ?? 0;
-  if (before !== 0 && (writable || before < 0))
-    throw nameError(new Ext4Error('EBUSY', 'the device is mounted'), MOUNT);
-  mounted.set(device, writable ? -1 : before + 1);
-  let held = true;
-  return () => {
-    if (held) mounted.set(device, writable ? 0 : (mounted.get(device) ?? 1) - 1);
-    held = false;
-  };
 }

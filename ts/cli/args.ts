@@ -110,6 +110,9 @@ const COMMON: Option[] = [
     help: 'where the file system starts in the image (K, M, G allowed)',
   },
 ];
+/** The value of an option that takes none, given more than once. */
+export const AGAIN = 'again';
+
 const HELP: Option = { name: 'help', help: 'show this text' };
 
 export const JSON_FACTS: Option = { name: 'json', help: 'print JSON' };
@@ -177,7 +180,7 @@ class Parser implements Parsed {
 
   #set(option: Option, given: string | undefined, written: string): void {
     if (option.value === undefined) {
-      this.values.set(option.name, '');
+      this.values.set(option.name, this.values.has(option.name) ? AGAIN : '');
       return;
     }
     const value = given ?? this.#rest.shift();

@@ -6,10 +6,14 @@ import type { FsckOptions, FsckResult } from '../fsck/check.ts';
 import type { Problem } from '../fsck/report.ts';
 import { parseAddress } from './address.ts';
 import { type Call, type Command, JSON_LINES } from './args.ts';
-import { UsageError } from './errors.ts';
+import { Failure, UsageError } from './errors.ts';
 import { grouped } from './format.ts';
+import { mountedOn } from './inuse.ts';
 import { shown } from './names.ts';
 import { withVolumes } from './volume.ts';
+
+/** The exit code of a check that cannot be made. */
+const CANNOT_RUN = 8;
 
 export const fsck: Command = {
   usage: 'fsck [-n | -y | -p] [-f] IMAGE[:PARTITION]',
@@ -26,6 +30,7 @@ says that it was left clean is not looked at. Nobody may have the image mounted.
   async run(call) {
     const [operand] = call.expect(1, 1);
     const repair = repairOf(call);
+    await lookForMount(call, parseAddress(operand).image, repair !== false);
     return withVolumes(
       call,
       async (volumes) => {
@@ -41,6 +46,15 @@ says that it was left clean is not looked at. Nobody may have the image mounted.
     );
   },
 };
+
+/** What the system has mounted is not mended; looking at it may find what is only not written yet. */
+async function lookForMount(call: Call, image: string, repair: boolean): Promise<void> {
+  const point = mountedOn(image);
+  if (point === '') return;
+  const text = `'${image}' is mounted on ${point}`;
+  if (repair) throw new Failure(`${text}: unmount it first`, CANNOT_RUN);
+  await call.note(`${text}: what is found may not be so on disk`);
+}
 
 function repairOf(call: Call): boolean | 'preen' {
   const given = ['no', 'yes', 'preen'].filter((name) => call.has(name));

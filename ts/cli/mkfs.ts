@@ -4,9 +4,10 @@
 import { rmSync, statSync, truncateSync } from 'node:fs';
 import type { BlockDevice } from '../block/device.ts';
 import type { MkfsOptions, MkfsResult } from '../mkfs/options.ts';
-import { type Call, type Command, JSON_FACTS } from './args.ts';
+import { AGAIN, type Call, type Command, JSON_FACTS } from './args.ts';
 import { Failure, UsageError } from './errors.ts';
 import { deviceNumbers } from './format.ts';
+import { mountedOn } from './inuse.ts';
 import { journalPathOf, optionsOf, sizeOf } from './mkfsargs.ts';
 
 export const mkfs: Command = {
@@ -31,7 +32,7 @@ given, or with k, m, g, t or s (sectors); fit: as large as -d needs. With SOURCE
       value: 'LIST',
       help: 'stride=, stripe_width=, resize=, hash_seed=, …',
     },
-    { name: 'F', short: 'F', help: 'accepted and ignored' },
+    { name: 'F', short: 'F', help: 'twice: even where the system has it mounted' },
     { name: 'g', short: 'g', value: 'BLOCKS', help: 'blocks a group' },
     { name: 'G', short: 'G', value: 'GROUPS', help: 'groups of a flex group' },
     { name: 'i', short: 'i', value: 'BYTES', help: 'bytes an inode' },
@@ -65,6 +66,7 @@ given, or with k, m, g, t or s (sectors); fit: as large as -d needs. With SOURCE
   image: false,
   async run(call) {
     const [image, size] = call.expect(1, 2);
+    refuseMounted(call, image);
     const options = optionsOf(call);
     const tree = call.value('d');
     const bytes = await bytesFor(size, tree, options);
@@ -78,6 +80,12 @@ given, or with k, m, g, t or s (sectors); fit: as large as -d needs. With SOURCE
     return undefined;
   },
 };
+
+/** As mke2fs: what the system has mounted is not made anew, unless told twice. */
+function refuseMounted(call: Call, image: string): void {
+  const point = call.has('n') || call.value('F') === AGAIN ? '' : mountedOn(image);
+  if (point !== '') throw new Failure(`'${image}' is mounted on ${point}: unmount it first`);
+}
 
 /** The size in bytes that was asked for; `fit` looks at what will be in it, and makes inodes for that. */
 async function bytesFor(
