@@ -68,6 +68,8 @@ def many():
 
 KINDS = [create, create, create, write, write, truncate, unlink, unlink, link, rename, replace,
          mkdir, rmdir, symlink, mknod, change, allocate, many]
+# Where fallocate moves inline data to a block of its own, the kernel's fast commits lose it.
+if 'inline_data' in args: KINDS = [kind for kind in KINDS if kind is not allocate]
 
 def settle():
     """All is durable: each changed file, and by one that surely changes what concerns names."""

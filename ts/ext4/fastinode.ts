@@ -1,20 +1,21 @@
 // Inode records as fast commits have them, made right for the tree: counts, the map and what is the tree's own are not
 // taken from them. Each function is a step with a handle of its own. EUCLEAN for what no file system logs.
 
+import { MAP_WRITTEN } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import { corrupt, type Ext4Error } from '../errno.ts';
-import type { FastLife } from './fastmodel.ts';
+import { type FastLife, type FastPiece, settle } from './fastmodel.ts';
 import { hasBit } from './features.ts';
 import { readGroup } from './group.ts';
 import { inodeBitmap } from './groupwrite.ts';
 import { emptyMap, NEW_INODE_CREDITS, useInode } from './ialloc.ts';
 import { maxIndirectBlocks } from './indirect.ts';
-import { dropInline } from './inlinedir.ts';
+import { dropInline, inlineData, isInlineData } from './inlinedir.ts';
 import type { Inode } from './inode.ts';
 import { orphanOf } from './orphanwrite.ts';
 import { setLargeFile } from './size.ts';
 import type { Ext4Volume } from './volume.ts';
-import { unpackInode } from './xattrpack.ts';
+import { inodeRoom, type PackedXattr, packedBytes, packInode, unpackInode } from './xattrpack.ts';
 
 /** Flags that speak of blocks. */
 const MAPPED = F.EXT4_EXTENTS_FL | F.EXT4_INLINE_DATA_FL | F.EXT4_HUGE_FILE_FL;
@@ -78,7 +79,13 @@ class Raw {
   /** Where its fields end. */
   get end(): number {
     if (this.bytes.length < F.I_EXTRA_ISIZE + LOWEST_EXTRA) return F.EXT4_GOOD_OLD_INODE_SIZE;
-    return F.EXT4_GOOD_OLD_INODE_SIZE + this.u16(F.I_EXTRA_ISIZE);
+    const end = F.EXT4_GOOD_OLD_INODE_SIZE + this.u16(F.I_EXTRA_ISIZE);
+    return Math.min(this.bytes.length, end);
+  }
+
+  /** Where what counts of it ends: inline data goes on behind the fields. */
+  get reach(): number {
+    return this.has(F.EXT4_INLINE_DATA_FL) ? this.bytes.length : this.end;
   }
 
   get hasXattrBlock(): boolean {
@@ -112,7 +119,7 @@ export function makeStep(vol: Ext4Volume, life: FastLife): void {
   const buffer = cache.get(inode.pblk);
   const ptr = journal!.write(buffer, inode.off, sb.inodeSize);
   cache.kernels.exports.zero(ptr, sb.inodeSize);
-  vol.u8.set(raw.bytes.subarray(0, sb.inodeSize), ptr);
+  vol.u8.set(raw.bytes.subarray(0, life.isDir ? raw.end : raw.reach), ptr);
   dv.setUint16(ptr + F.I_LINKS_COUNT, life.isDir ? 2 : life.links, true);
   dv.setUint32(ptr + F.I_BLOCKS_LO, 0, true);
   dv.setUint16(ptr + F.I_BLOCKS_HIGH, 0, true);
@@ -127,7 +134,7 @@ export function makeStep(vol: Ext4Volume, life: FastLife): void {
   inode.adoptRecord(buffer);
   inodes.adopt(inode);
   journal!.onUndo(unmake, vol, ino);
-  if (inode.path === 'inline') unpackInode(inode);
+  if (inode.path === 'inline') tidyInline(inode, []);
   setLargeFile(inode, inode.size);
   journal!.stop();
 }
@@ -143,6 +150,7 @@ function checkNew(vol: Ext4Volume, { ino, isDir, links, pieces }: FastLife, raw:
   if (isDir && (links !== 1 || pieces.length > 0)) throw bad(ino, 'i_links_count');
   if (raw.u32(F.I_OBSO_FADDR) !== 0) throw bad(ino, 'i_faddr');
   if (!isDir) checkData(vol, ino, raw, pieces.length > 0);
+  if (raw.type === F.S_IFLNK && pieces.length > 0) checkLong(ino, settle(pieces));
   if (!raw.has(F.EXT4_INLINE_DATA_FL) || isDir) return;
   if (!hasBit(vol.sb.incompat, F.INCOMPAT_INLINE_DATA)) throw bad(ino, 'i_flags');
   if (raw.bytes.length !== vol.sb.inodeSize) throw bad(ino, 'i_flags');
@@ -172,6 +180,13 @@ function checkShort(ino: number, { bytes, size }: Raw): void {
   if (end !== size) throw bad(ino, 'i_size');
 }
 
+/** A symlink's target takes one block. */
+function checkLong(ino: number, [first, ...others]: FastPiece[]): void {
+  const { lblk, len, kind } = first;
+  if (others.length > 0 || lblk !== 0 || len !== 1 || kind !== MAP_WRITTEN)
+    throw bad(ino, 'i_block');
+}
+
 /** A directory gets its map when it gets its first block. */
 function newFlags({ sb }: Ext4Volume, { isDir }: FastLife, raw: Raw): number {
   const flags = raw.flags & ~F.EXT4_HUGE_FILE_FL;
@@ -195,9 +210,12 @@ export function updateStep(vol: Ext4Volume, life: FastLife): void {
   if (life.pieces.length > 0 && !inode.isFile) throw bad(life.ino, 'i_block');
   if (raw !== null) checkSame(inode, new Raw(raw));
   vol.journal!.start(NEW_INODE_CREDITS);
-  if (raw !== null) overwrite(inode, new Raw(raw));
+  if (raw !== null) {
+    const before = inode.path === 'inline' && !inode.isDir ? unpackInode(inode) : [];
+    overwrite(inode, new Raw(raw));
+    if (inode.path === 'inline' && !inode.isDir) tidyInline(inode, before);
+  }
   if (!inode.isDir) inode.setLinks(life.links);
-  if (inode.path === 'inline') unpackInode(inode);
   setLargeFile(inode, inode.size);
   vol.journal!.stop();
 }
@@ -233,6 +251,20 @@ function checkStays(inode: Inode, raw: Raw): void {
   checkData(vol, ino, raw, false);
 }
 
+/** Of the xattrs in a record with inline data only that data counts: others are as they were before. */
+function tidyInline(inode: Inode, before: PackedXattr[]): void {
+  const { ino, vol } = inode;
+  const data = unpackInode(inode).find(isInlineData);
+  if (data === undefined || data.inum !== 0) throw bad(ino, 'i_flags');
+  if (inode.size > F.I_BLOCK_SIZE + data.value.length) throw bad(ino, 'i_size');
+  const others = before.filter((x) => !isInlineData(x));
+  const list = [inlineData(data.value), ...others];
+  const room = inodeRoom(inode, inode.at());
+  if (room === null || packedBytes(list) > room.end - room.first) throw bad(ino, 'i_extra_isize');
+  vol.cache.kernels.exports.zero(room.first - F.IH_SIZE, room.end - room.first + F.IH_SIZE);
+  packInode(inode, list);
+}
+
 /** Takes the record's fields, but for what is the tree's: links, blocks, the map, the list of orphans. Of a directory
  *  its size and how it is laid out too. */
 function overwrite(inode: Inode, raw: Raw): void {
@@ -242,7 +274,7 @@ function overwrite(inode: Inode, raw: Raw): void {
   const ptr = inode.edit();
   const old = new Raw(vol.u8.slice(ptr, ptr + vol.sb.inodeSize));
   const whole = inline && !inode.isDir;
-  const end = whole ? raw.bytes.length : Math.min(raw.end, raw.bytes.length);
+  const end = whole ? raw.bytes.length : raw.end;
   vol.u8.set(raw.bytes.subarray(0, F.I_BLOCK), ptr);
   const from = whole ? F.I_BLOCK : F.I_GENERATION;
   vol.u8.set(raw.bytes.subarray(from, end), ptr + from);
