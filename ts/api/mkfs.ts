@@ -26,7 +26,8 @@ export async function mkfs(device: BlockDevice, options: MkfsOptions = {}): Prom
     const given = timed(rest);
     if (tree) refuseOffset(given, stepsOf(tree));
     const flow = mkfsFlow(writable(device), given);
-    const made = await run(flow).finally(claim(device, true, MKFS.syscall));
+    const release = claim(device, true, MKFS.syscall);
+    const made = await run(flow).finally(release);
     if (tree === undefined) return made;
     const img = await mount(device, filling(given));
     await populate(img, tree).finally(() => img.unmount());
