@@ -24,7 +24,7 @@ import { ask, type Call, nameError, type Operation, type Work } from './work.ts'
 
 const DEFAULT_MODE = 0o666;
 const DEFAULT_BUFFER = 16384;
-const MAX_FILE = 2 ** 31 - 1; // what node:fs reads into one Buffer
+export const MAX_FILE = 2 ** 31 - 1; // what node:fs reads into one Buffer
 const UNKNOWN_CHUNK = 65536;
 const ABORTABLE_CHUNK = 1 << 20;
 

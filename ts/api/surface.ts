@@ -27,10 +27,12 @@ import {
   makeExistsSync,
   makeMkdirSync,
   makeOpenSync,
+  makeReadFileSync,
   makeReadSync,
   makeStatSync,
   makeUnlinkSync,
   makeViewSync,
+  makeWriteFileSync,
   makeWriteSync,
 } from './syncops.ts';
 import { checkFunction } from './validate.ts';
@@ -184,6 +186,8 @@ function addExceptions(
   own.lstatSync = makeStatSync(vfs, 'lstat') as AnyFunction;
   own.unlinkSync = makeUnlinkSync(vfs, own.unlinkSync as never) as AnyFunction;
   own.mkdirSync = makeMkdirSync(vfs, own.mkdirSync as never) as AnyFunction;
+  own.readFileSync = makeReadFileSync(vfs, own.readFileSync as never) as AnyFunction;
+  own.writeFileSync = makeWriteFileSync(vfs, own.writeFileSync as never) as AnyFunction;
   own.viewSync = makeViewSync(vfs, own.viewSync as never) as AnyFunction;
   ops.openFd = promiseForm(calls.callback, 'open', file.open) as AnyFunction;
   ops.realpath = promiseForm(calls.promise, 'realpath', inspect.realpathNative) as AnyFunction;

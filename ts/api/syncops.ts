@@ -1,15 +1,17 @@
 // The hot synchronous calls, written without work or closures: openSync, closeSync, readSync, writeSync, statSync,
-// lstatSync, existsSync, viewSync, unlinkSync, mkdirSync. The common call (plain numbers, a byte array, a string) goes
-// straight to the core; any other shape takes the way of the operation of that name. Tests are inlined by hand: a
-// helper costs more than they do.
+// lstatSync, existsSync, readFileSync, writeFileSync, viewSync, unlinkSync, mkdirSync. The common call (plain numbers,
+// a byte array, a string) goes straight to the core; any other shape takes the way of the operation of that name.
+// Tests are inlined by hand: a helper costs more than they do.
 
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { LONG_WAY } from '../vfs/quick.ts';
 import { constants, openFlags } from './constants.ts';
-import { planRead } from './fileops.ts';
+import { decodeContents, encodeText, isEncoding } from './encoding.ts';
+import { MAX_FILE, planRead } from './fileops.ts';
 import { mayBeMissing, type StatOptions } from './inspectops.ts';
 import { View } from './lease.ts';
 import { toPath } from './paths.ts';
+import { newBytes } from './platform.ts';
 import { statsOf } from './stats.ts';
 import { checkFd, checkMode, checkObject, checkView } from './validate.ts';
 import { nameError, shaped } from './work.ts';
@@ -20,7 +22,8 @@ const WRITE = { syscall: 'write' };
 const VIEW = { syscall: 'view' };
 const CLOSE = { syscall: 'close' };
 const DEFAULT_MODE = 0o666;
-const { S_IFDIR } = constants;
+const { O_CREAT, O_TRUNC, O_WRONLY, S_IFDIR } = constants;
+const WRITE_FLAGS = O_WRONLY | O_CREAT | O_TRUNC;
 
 type AnySync = (...args: never[]) => unknown;
 
@@ -206,6 +209,69 @@ export function makeMkdirSync(vfs: FileSystem, otherwise: AnySync): AnySync {
     return (otherwise as (path: unknown, options?: unknown) => unknown)(path, options);
   };
   return shaped(mkdirSync, 'mkdirSync', 2);
+}
+
+/** fs.readFileSync of one mount; `otherwise` serves what is not (path) or (path, encoding), nor a file. */
+export function makeReadFileSync(vfs: FileSystem, otherwise: AnySync): AnySync {
+  const readFileSync = (path: unknown, options?: unknown): unknown => {
+    const plain = options === undefined || options === null || isEncoding(options);
+    if (plain && typeof path === 'string' && !path.includes('\0')) {
+      const bytes = readWhole(vfs, path);
+      if (bytes !== null) return decodeContents(bytes, options as string | null | undefined);
+    }
+    return (otherwise as (path: unknown, options?: unknown) => unknown)(path, options);
+  };
+  return shaped(readFileSync, 'readFileSync', 2);
+}
+
+/** All bytes of a file that one array can hold, or null. */
+function readWhole(vfs: FileSystem, path: string): Uint8Array | null {
+  let at: { syscall: string; path?: string } = { syscall: 'open', path };
+  let fd = 0;
+  try {
+    fd = vfs.openSync(path, 0);
+    at = READ;
+    const { isFile, size } = vfs.file(fd).inode;
+    if (!isFile || size > MAX_FILE) return null;
+    const bytes = newBytes(size);
+    const n = vfs.readSync(fd, bytes, 0, size, 0);
+    return n === size ? bytes : bytes.subarray(0, n);
+  } catch (error) {
+    throw nameError(error, at);
+  } finally {
+    if (fd !== 0) vfs.closeSync(fd);
+  }
+}
+
+/** fs.writeFileSync of one mount; `otherwise` serves what is not (path, text or bytes), maybe with an encoding. */
+export function makeWriteFileSync(vfs: FileSystem, otherwise: AnySync): AnySync {
+  const writeFileSync = (path: unknown, data: unknown, options?: unknown): unknown => {
+    const plain = options === undefined || options === null || isEncoding(options);
+    if (plain && typeof path === 'string' && !path.includes('\0')) {
+      if (typeof data === 'string') {
+        return writeWhole(vfs, path, encodeText(data, (options as string | null) ?? 'utf8'));
+      }
+      if (data instanceof Uint8Array) return writeWhole(vfs, path, data);
+    }
+    return (otherwise as (...args: unknown[]) => unknown)(path, data, options);
+  };
+  return shaped(writeFileSync, 'writeFileSync', 3);
+}
+
+function writeWhole(vfs: FileSystem, path: string, bytes: Uint8Array): void {
+  let at: { syscall: string; path?: string } = { syscall: 'open', path };
+  let fd = 0;
+  try {
+    fd = vfs.openSync(path, WRITE_FLAGS, DEFAULT_MODE);
+    at = WRITE;
+    for (let done = 0; done < bytes.length; ) {
+      done += vfs.writeSync(fd, bytes, done, bytes.length - done, null);
+    }
+  } catch (error) {
+    throw nameError(error, at);
+  } finally {
+    if (fd !== 0) vfs.closeSync(fd);
+  }
 }
 
 /** fs.viewSync of one mount; `otherwise` serves what is not (fd, pos, len). */
