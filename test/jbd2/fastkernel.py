@@ -1,6 +1,7 @@
 """Fast commits by the kernel: random operations on a loop mount, and now and then the image as
 a power cut would leave it, with the tree as the mount shows it then: all of it is durable then.
 Usage: fastkernel.py ORACLES FOLDER SEED COUNT MIB MKE2FS-ARGS MOUNT-OPTIONS
+COUNT "unused": on a disk full of junk files are made that go before any is durable, but the last.
 Prints {"copies": [{"image": path, "state": {...}, "log": [...]}]}; states are those of
 ORACLES/tools/fsdump.py."""
 import ctypes, json, os, random, subprocess, sys
@@ -9,8 +10,11 @@ sys.path.insert(0, oracles + '/tools')
 import fsdump, loopmnt
 r = random.Random(int(seed))
 live, top = folder + '/live.img', folder + '/m'
-with open(live, 'wb') as f: f.truncate(int(mib) << 20)
-lazy = 'lazy_itable_init=0,lazy_journal_init=0'
+unused = count == 'unused'
+with open(live, 'wb') as f:
+    if unused: f.write(r.randbytes(int(mib) << 20))
+    else: f.truncate(int(mib) << 20)
+lazy = 'lazy_itable_init=1,nodiscard' if unused else 'lazy_itable_init=0,lazy_journal_init=0'
 subprocess.run(['mke2fs', '-q', '-F', '-t', 'ext4', '-E', lazy, *args.split(), live], check=True,
                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 files, dirs, dirty, held, log, copies = [], [''], set(), [], [], []
@@ -90,7 +94,11 @@ try:
     for _ in range(8): put(new(), r.randrange(40000))
     for _ in range(3): mkdir()
     os.sync(); dirty.clear()
-    for n in range(int(count)):
+    if unused:
+        for d in dirs:
+            for i in range(20): put(('%s/short%d' % (d, i)).lstrip('/'), 0)
+            for p in files[-20:-1]: os.unlink(at(p)); dirty.discard(p)
+    for n in range(0 if unused else int(count)):
         kind = r.choice(KINDS if len(files) > 1 else KINDS[:1])
         log.append(kind.__name__); kind()
         if r.random() < .5: settle()

@@ -6,7 +6,7 @@ import * as F from '../../assembly/format/ext4.ts';
 import { corrupt, type Ext4Error } from '../errno.ts';
 import { type FastLife, type FastPiece, settle } from './fastmodel.ts';
 import { hasBit } from './features.ts';
-import { readGroup } from './group.ts';
+import { type Group, readGroup, usedInodes } from './group.ts';
 import { inodeBitmap } from './groupwrite.ts';
 import { emptyMap, NEW_INODE_CREDITS, useInode } from './ialloc.ts';
 import { maxIndirectBlocks } from './indirect.ts';
@@ -37,6 +37,8 @@ const USERS =
 const BORN = USERS | MAPPED | F.EXT4_JOURNAL_DATA_FL;
 const BORN_DIR = BORN | F.EXT4_INDEX_FL | F.EXT4_CASEFOLD_FL;
 const LOWEST_EXTRA = 4;
+/** Blocks of an inode table that are zeroed for one new inode. */
+const MAX_GAP = 32;
 
 function bad(ino: number, field: string): Ext4Error {
   return corrupt('fast commit', 'an inode that nobody logs', { ino, field });
@@ -111,8 +113,9 @@ export function makeStep(vol: Ext4Volume, life: FastLife): void {
   const raw = new Raw(life.raw);
   checkNew(vol, life, raw);
   const group = readGroup(vol, Math.floor((ino - 1) / sb.inodesPerGroup));
-  journal!.start(NEW_INODE_CREDITS + 2);
   const bit = (ino - 1) % sb.inodesPerGroup;
+  journal!.start(NEW_INODE_CREDITS + 2 + MAX_GAP);
+  zeroGap(vol, group, bit);
   const bitmap = inodeBitmap(vol, group);
   useInode(vol, group, bitmap, bit, life.isDir);
   const inode = inodes.blank(ino);
@@ -137,6 +140,20 @@ export function makeStep(vol: Ext4Volume, life: FastLife): void {
   if (inode.path === 'inline') tidyInline(inode, []);
   setLargeFile(inode, inode.size);
   journal!.stop();
+}
+
+/** Slots before a new inode that were never used, and by now are none that nobody looks at: what lies there goes. */
+function zeroGap(vol: Ext4Volume, group: Group, bit: number): void {
+  const { sb, cache, journal } = vol;
+  const from = usedInodes(vol, group);
+  if (from >= bit || hasBit(group.flags, F.EXT4_BG_INODE_ZEROED)) return;
+  const first = group.number * sb.inodesPerGroup + 1;
+  if ((bit - from) * sb.inodeSize > (MAX_GAP - 1) * sb.blockSize) throw bad(first + bit, 'fc_ino');
+  for (let slot = from; slot < bit; slot++) {
+    const { pblk, off } = vol.inodes.blank(first + slot);
+    const ptr = journal!.write(cache.get(pblk), off, sb.inodeSize);
+    cache.kernels.exports.zero(ptr, sb.inodeSize);
+  }
 }
 
 function unmake(vol: Ext4Volume, ino: number): void {
