@@ -132,17 +132,24 @@ need.describe('ext4 mkfs', [need.tool('e2fsck', 'dumpe2fs', 'tar')], () => {
     expect(bytes.equals(readFileSync(join(tree, 'large')))).toBe(true);
   });
 
-  test('with SOURCE_DATE_EPOCH the same tree gives the same bytes', async () => {
-    const sums: string[] = [];
-    for (const backwards of [false, true]) {
-      const tree = fixedTree(dir, backwards);
-      const env = { SOURCE_DATE_EPOCH: EPOCH };
-      const { code, err } = await ext4On({ env }, 'mkfs', ...FIXED, '-d', tree, path, 'fit');
-      expect({ code, err: remarks(err) }).toEqual({ code: 0, err: '' });
-      sums.push(createHash('sha256').update(readFileSync(path)).digest('hex'));
-      await new Promise((resolve) => setTimeout(resolve, 1100));
-    }
-    expect(sums[1]).toBe(sums[0]);
-    expect(fsck(path).status).toBe(0);
-  });
+  test.each(['directory', 'archive'])(
+    'with SOURCE_DATE_EPOCH the same %s gives the same bytes',
+    async (kind) => {
+      const sums: string[] = [];
+      for (const backwards of [false, true]) {
+        const tree = fixedTree(dir, backwards);
+        const archive = join(dir, 'sorted.tar');
+        const sorted = ['--sort=name', '--owner=0', '--group=0', '-cf', archive];
+        execFileSync('tar', [...sorted, '-C', tree, '.']);
+        const env = { SOURCE_DATE_EPOCH: EPOCH };
+        const from = kind === 'archive' ? archive : tree;
+        const { code, err } = await ext4On({ env }, 'mkfs', ...FIXED, '-d', from, path, 'fit');
+        expect({ code, err: remarks(err) }).toEqual({ code: 0, err: '' });
+        sums.push(createHash('sha256').update(readFileSync(path)).digest('hex'));
+        await new Promise((resolve) => setTimeout(resolve, 1100));
+      }
+      expect(sums[1]).toBe(sums[0]);
+      expect(fsck(path).status).toBe(0);
+    },
+  );
 });

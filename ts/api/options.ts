@@ -102,6 +102,7 @@ const TEXT: Record<string, keyof MountOptions> = {
 };
 const NUMBERS: Record<string, { name: keyof MountOptions; radix: 8 | 10 }> = {
   commit: { name: 'commit', radix: 10 },
+  now: { name: 'now', radix: 10 },
   uid: { name: 'uid', radix: 10 },
   gid: { name: 'gid', radix: 10 },
   umask: { name: 'umask', radix: 8 },

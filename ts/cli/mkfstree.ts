@@ -1,6 +1,6 @@
 // `ext4 mkfs -d`: what goes into the new file system, and how large it must be to hold it. The copying itself is that
-// of `ext4 cp -a` and `ext4 tar -x`. With SOURCE_DATE_EPOCH the clock stands still and random numbers repeat
-// meanwhile, so that the same tree gives the same bytes; this is a process of its own, nobody else asks the clock.
+// of `ext4 cp -a` and `ext4 tar -x`. With SOURCE_DATE_EPOCH the clock of the mount stands still and its random numbers
+// repeat, so that the same tree gives the same bytes.
 
 import { createReadStream, lstatSync, readdirSync, statSync } from 'node:fs';
 import type { Attributes } from '../ext4/setattr.ts';
@@ -11,8 +11,8 @@ import { Failure, UsageError } from './errors.ts';
 import type { Io } from './io.ts';
 import { encodeName } from './names.ts';
 
-/** Commits come when they must, not when time has passed. */
-const ONE_COMMIT = ['-o', 'commit=900'];
+/** The command that the second mount is part of, for its options. */
+const CLAMP: Command = { usage: '', about: '', options: [], run: async () => undefined };
 
 /** What a tree takes, in the units that matter. */
 export interface Need {
@@ -29,29 +29,20 @@ export async function fill(
   tree: string,
   made: MkfsResult,
 ): Promise<void> {
-  const still = call.io.env.SOURCE_DATE_EPOCH;
-  const thaw = still ? freeze(Number(still)) : () => undefined;
-  try {
-    const own = tree !== '-' && statSync(tree).isDirectory();
-    if (own)
-      await other(call, call.io, (await import('./copy.ts')).cp, [
-        '-a',
-        ...ONE_COMMIT,
-        `${tree}/.`,
-        `${image}:/`,
-      ]);
-    else
-      await other(call, archiveIo(call, tree), (await import('./archive.ts')).tar, [
-        '-x',
-        `${image}:/`,
-      ]);
-    if (still) {
-      await clamp(call, image, Number(still));
-      await forget(image, made);
-    }
-  } finally {
-    thaw();
+  const epoch = call.io.env.SOURCE_DATE_EPOCH;
+  // Commits come when they must, not when time has passed.
+  const options = ['-o', epoch ? `commit=900,now=${epoch}` : 'commit=900'];
+  if (tree !== '-' && statSync(tree).isDirectory()) {
+    const { cp } = await import('./copy.ts');
+    await other(call, call.io, cp, ['-a', ...options, `${tree}/.`, `${image}:/`]);
+  } else {
+    const { tar } = await import('./archive.ts');
+    await other(call, archiveIo(call, tree), tar, ['-x', ...options, `${image}:/`]);
   }
+  if (!epoch) return;
+  const parsed = parseArgs([...options, image], CLAMP);
+  await clamp(new Call(call.name, call.io, parsed), image, Number(epoch));
+  await forget(image, made);
 }
 
 /** No time in the image is later than SOURCE_DATE_EPOCH: reading a directory has changed its own time of access. */
@@ -112,29 +103,6 @@ function withInput(io: Io, input: AsyncIterable<Uint8Array>): Io {
       return typeof value === 'function' ? value.bind(target) : value;
     },
   });
-}
-
-/** Stops the clock at `seconds` and makes random numbers repeat. Returns what undoes it. */
-function freeze(seconds: number): () => void {
-  const [now, random, high] = [Date.now, Math.random, performance.now];
-  let state = 0x2545f491;
-  Date.now = () => seconds * 1000;
-  // The time of inodes is told from this one, which has more digits.
-  performance.now = () => seconds * 1000 - performance.timeOrigin;
-  Math.random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-  // Names of files that are not complete yet: what they leave behind in directories.
-  const uuid = () =>
-    `00000000-0000-4000-8000-${(state = (state + 1) >>> 0).toString(16).padStart(12, '0')}`;
-  Object.defineProperty(crypto, 'randomUUID', { value: uuid, configurable: true });
-  return () => {
-    Reflect.deleteProperty(crypto, 'randomUUID');
-    Date.now = now;
-    performance.now = high;
-    Math.random = random;
-  };
 }
 
 /** What a directory of the host, or an archive in a file, needs. */

@@ -32,6 +32,8 @@ export class ImageTarget {
   readonly progress: Progress;
   readonly #call: Call;
   readonly #core: FileSystem;
+  /** Temporary names so far. */
+  #made = 0;
 
   constructor(call: Call, img: Ext4, total?: number) {
     this.#call = call;
@@ -138,11 +140,17 @@ export class ImageTarget {
     for (const { name, value } of sorted) await lsetxattr(at, bytesOf(name), value);
   }
 
+  /** What no other name has. Where the same input is to give the same bytes, it counts. */
+  #unique(): string {
+    if (!this.#call.io.env.SOURCE_DATE_EPOCH) return crypto.randomUUID();
+    return `00000000-0000-4000-8000-${(++this.#made).toString(16).padStart(12, '0')}`;
+  }
+
   /** Makes something under a temporary name and puts it in the place of `path`. */
   async #replace(path: string, make: (temporary: string) => Promise<unknown>): Promise<void> {
     const { rename, unlink } = this.img.promises;
     const cut = path.replace(/\/+$/, '').lastIndexOf('/') + 1;
-    const temporary = `${path.slice(0, cut)}.ext4-${crypto.randomUUID()}.part`;
+    const temporary = `${path.slice(0, cut)}.ext4-${this.#unique()}.part`;
     try {
       await make(temporary);
       await rename(bytesOf(temporary), bytesOf(path));
