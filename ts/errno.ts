@@ -8,6 +8,7 @@ const ERRORS = {
   ENOENT: [2, 'no such file or directory'],
   EIO: [5, 'i/o error'],
   ENXIO: [6, 'no such device or address'],
+  E2BIG: [7, 'argument list too long'],
   EBADF: [9, 'bad file descriptor'],
   EAGAIN: [11, 'resource temporarily unavailable'],
   ENOMEM: [12, 'not enough memory'],

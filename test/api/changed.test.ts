@@ -155,6 +155,23 @@ need.describe('a writable mount', [need.tool('mke2fs', 'e2fsck')], () => {
       await file.close();
     });
 
+    test('refuses attributes with too long a name or value before it looks for the file', async () => {
+      const [longest, long] = [250, 251].map((len) => `user.${'n'.repeat(len)}`);
+      const large = new Uint8Array(65537);
+      const calls: [Promise<unknown>, string][] = [
+        [p.setxattr('/data', 'user.a', large), 'E2BIG'],
+        [p.setxattr('/none', 'user.a', large), 'E2BIG'],
+        [p.setxattr('/data', long, large), 'ERANGE'],
+        [p.setxattr('/none', long, bytes('')), 'ERANGE'],
+        [p.getxattr('/data', long), 'ERANGE'],
+        [p.removexattr('/none', long), 'ERANGE'],
+        [p.setxattr('/data', 'user.a', large, { replace: true }), 'E2BIG'],
+      ];
+      for (const [call, code] of calls) await expect(call).rejects.toMatchObject({ code });
+      await p.setxattr('/data', longest, bytes('1'));
+      await p.removexattr('/data', longest);
+    });
+
     test('sets flags by name and obeys them', async () => {
       await p.setFlags('/data', { immutable: true, noDump: true });
       const { immutable, noDump, append, extents } = await p.getFlags('/data');

@@ -85,18 +85,20 @@ function settingXattr(link: boolean): Operation {
       const value = bytes.slice();
       const set = (ino: number) => vfs.change.setxattr(ino, key, value, given);
       const syscall = typeof target === 'number' ? 'fsetxattr' : link ? 'lsetxattr' : 'setxattr';
-      return change(vfs, syscall, target, onTarget(vfs, target, !link, set));
+      return change(vfs, syscall, target, onTarget(vfs, target, !link, set, [key, value]));
     },
   };
 }
 
-/** Finds the inode of a target, then changes it. */
+/** Finds the inode of a target, then changes it. The sizes of an xattr are judged first, as in the kernel. */
 function* onTarget(
   vfs: FileSystem,
   target: Path | number,
   follow: boolean,
   changing: (ino: number) => Flow<void>,
+  xattr?: [Uint8Array, Uint8Array | null],
 ): Flow<void> {
+  if (xattr) vfs.change.checkXattr(...xattr);
   if (typeof target === 'number') yield* changing(vfs.file(target).inode.ino);
   else yield* changing(yield* vfs.resolve(target.given, follow));
 }
@@ -120,7 +122,7 @@ function removingXattr(link: boolean): Operation {
       const remove = (ino: number) => vfs.change.removexattr(ino, key);
       const path = link ? 'lremovexattr' : 'removexattr';
       const syscall = typeof target === 'number' ? 'fremovexattr' : path;
-      return change(vfs, syscall, target, onTarget(vfs, target, !link, remove));
+      return change(vfs, syscall, target, onTarget(vfs, target, !link, remove, [key, null]));
     },
   };
 }

@@ -71,8 +71,13 @@ function isAcl(index: number): boolean {
   );
 }
 
-/** Index and rest of a full name. ENODATA for "user." alone, EOPNOTSUPP for a prefix that ext4 has not. */
+/** Bytes of a full name, its prefix included. */
+export const XATTR_NAME_MAX = 255;
+
+/** Index and rest of a full name. ERANGE for a long one, EINVAL for "user." alone, EOPNOTSUPP for a prefix that ext4
+ *  has not. */
 export function splitName(fullName: Uint8Array): { index: number; name: Uint8Array } {
+  if (fullName.length > XATTR_NAME_MAX) throw new Ext4Error('ERANGE');
   const text = new TextDecoder('latin1').decode(fullName);
   for (const [index, prefix] of Object.entries(PREFIXES)) {
     const whole = isAcl(Number(index));

@@ -27,7 +27,7 @@ import { buildValue, removeValue } from './eainodeflow.ts';
 import type { Inode } from './inode.ts';
 import { touch } from './namei.ts';
 import type { Ext4Volume } from './volume.ts';
-import { inodeXattrs, splitName, xattrBlock } from './xattr.ts';
+import { inodeXattrs, splitName, XATTR_NAME_MAX, xattrBlock } from './xattr.ts';
 import { findPacked, putXattr, xattrCredits } from './xattrput.ts';
 
 const ACCESS = F.EXT4_XATTR_INDEX_POSIX_ACL_ACCESS;
@@ -53,7 +53,14 @@ interface Setting extends XattrOptions {
   invalid?: boolean;
 }
 
-/** Sets an xattr by its full name. EEXIST, ENODATA, ENOSPC, ERANGE, EOPNOTSUPP, EPERM. */
+/** What the kernel refuses before it looks for the file: ERANGE for a long name, E2BIG for a large value. */
+export function checkXattrSizes(fullName: Uint8Array, value: Uint8Array | null): void {
+  if (fullName.length > XATTR_NAME_MAX) throw new Ext4Error('ERANGE');
+  if (value === null || value.length <= MAX_VALUE) return;
+  throw new Ext4Error('E2BIG', 'an xattr has at most 64 KiB');
+}
+
+/** Sets an xattr by its full name. EEXIST, ENODATA, ENOSPC, ERANGE, E2BIG, EOPNOTSUPP, EPERM. */
 export function* setXattr(
   vol: Ext4Volume,
   ino: number,
@@ -61,9 +68,8 @@ export function* setXattr(
   value: Uint8Array,
   o: XattrOptions,
 ): Flow<void> {
+  checkXattrSizes(fullName, value);
   const { index, name } = splitName(fullName);
-  if (name.length > 255) throw new Ext4Error('ERANGE');
-  if (value.length > MAX_VALUE) throw new Ext4Error('ERANGE', 'an xattr has at most 64 KiB');
   yield* lock(ino);
   yield* change(vol, ino, isAcl(index) ? aclSetting(index, value) : { index, name, value, ...o });
 }

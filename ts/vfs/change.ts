@@ -12,7 +12,7 @@ import { type RenameOptions, removeDir, renameName } from '../ext4/rename.ts';
 import { type Attributes, leaveMemory, setAttributes, setFlags } from '../ext4/setattr.ts';
 import { truncateFile } from '../ext4/truncate.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
-import { removeXattr, setXattr, type XattrOptions } from '../ext4/xattrwrite.ts';
+import { checkXattrSizes, removeXattr, setXattr, type XattrOptions } from '../ext4/xattrwrite.ts';
 import { type Flow, lock, step } from '../flow.ts';
 import { O_TRUNC } from './file.ts';
 import { bytesOf, endsInDot, type Path, splitPath } from './names.ts';
@@ -148,6 +148,11 @@ export class Changes {
   *setAttributes(ino: number, attributes: Attributes): Flow<void> {
     this.#check();
     yield* setAttributes(this.#vol, ino, attributes);
+  }
+
+  /** ERANGE, E2BIG: what is wrong whatever the file. `value` is null for a removal. */
+  checkXattr(name: Uint8Array, value: Uint8Array | null): void {
+    checkXattrSizes(name, value);
   }
 
   *setxattr(ino: number, name: Uint8Array, value: Uint8Array, o: XattrOptions): Flow<void> {
