@@ -5,13 +5,15 @@
 import type { DirCursor, DirEntry } from '../ext4/dir.ts';
 import type { FileSystem } from '../vfs/filesystem.ts';
 import { constants, direntOfEntry, direntOfMode } from './constants.ts';
-import { decodeName, type EncodingOptions, readOptions } from './encoding.ts';
+import { decodeName, decodeNames, type EncodingOptions, readOptions } from './encoding.ts';
 import { joinBytes, joinNames, type Path, toPath } from './paths.ts';
 import { Dirent } from './stats.ts';
 import { checkBoolean, checkInteger } from './validate.ts';
 import { ask, type Call, type Operation, type Work } from './work.ts';
 
 const DIR_BUFFER = 32; // entries a Dir reads ahead, as in Node
+/** Names that are compared rather than keyed. */
+const FEW = 16;
 const { UV_DIRENT_DIR, UV_DIRENT_UNKNOWN } = constants;
 
 interface ReaddirOptions extends EncodingOptions {
@@ -58,7 +60,9 @@ function* readdirWork(
   for (let next = 0; next < queue.length; ) {
     const dir = newestFirst ? queue.pop()! : queue[next++];
     const typed = options.withFileTypes === true || options.recursive === true;
-    for (const one of yield* listSorted(vfs, dir, typed)) {
+    const entries = yield* listSorted(vfs, dir, typed);
+    if (!typed) return decodeNames(entries, options.encoding);
+    for (const one of entries) {
       found.push(shownAs(dir, one, options));
       if (options.recursive && one.type === UV_DIRENT_DIR) queue.push(below(dir, one.name));
     }
@@ -111,24 +115,59 @@ function* lookUpTypes(vfs: FileSystem, dir: string | Uint8Array, entries: Named[
   }
 }
 
-/** In byte order. Twelve bytes of a name are compared as two numbers first: readdir of 10,000 takes half the time. */
+/** In byte order. What tells names apart soonest, four to six bytes behind all they have in common, sorts as a number
+ *  with the entry's place in its low bits; names that these leave equal are compared whole. */
 function sorted(entries: Named[]): Named[] {
-  const keyed = entries.map((entry) => {
-    return { entry, first: numberAt(entry.name, 0), second: numberAt(entry.name, 6) };
-  });
-  keyed.sort(
-    (a, b) => a.first - b.first || a.second - b.second || compareBytes(a.entry.name, b.entry.name),
-  );
-  return keyed.map(({ entry }) => entry);
+  const from = commonLength(entries);
+  const indexBits = entries.length <= 2 ** 16 ? 16 : entries.length <= 2 ** 24 ? 24 : 32;
+  const keys = new BigUint64Array(entries.length);
+  const words = new Uint32Array(keys.buffer);
+  for (let i = 0; i < entries.length; i++) {
+    const { name } = entries[i];
+    words[2 * i] = (indexBits < 32 ? (wordAt(name, from + 4) >>> indexBits) << indexBits : 0) | i;
+    words[2 * i + 1] = wordAt(name, from);
+  }
+  keys.sort();
+  const mask = indexBits < 32 ? 2 ** indexBits - 1 : -1;
+  const found: Named[] = [];
+  for (let i = 0; i < entries.length; ) {
+    const [low, high] = [words[2 * i] & ~mask, words[2 * i + 1]];
+    const start = i;
+    while (i < entries.length && words[2 * i + 1] === high && (words[2 * i] & ~mask) === low) {
+      found.push(entries[(words[2 * i++] & mask) >>> 0]);
+    }
+    if (i - start > 1) sortRun(found, start, entries.length);
+  }
+  return found;
 }
 
-/** Six bytes from `from` on as a number; a name that ends before sorts first. */
-function numberAt(name: Uint8Array, from: number): number {
-  let number = 0;
-  for (let at = from; at < from + 6; at++) {
-    number = number * 256 + (at < name.length ? name[at] : 0);
+/** Sorts what stands in `found` from `start` on: what has more in common than all `of` them. */
+function sortRun(found: Named[], start: number, of: number): void {
+  const run = found.splice(start);
+  const few = run.length < FEW || run.length === of;
+  const order = few ? run.sort((a, b) => compareBytes(a.name, b.name)) : sorted(run);
+  for (const entry of order) found.push(entry);
+}
+
+/** Bytes that all names begin with. */
+function commonLength(entries: Named[]): number {
+  if (entries.length === 0) return 0;
+  const first = entries[0].name;
+  let common = first.length;
+  for (let i = 1; i < entries.length && common > 0; i++) {
+    const { name } = entries[i];
+    let at = 0;
+    while (at < common && at < name.length && name[at] === first[at]) at++;
+    common = at;
   }
-  return number;
+  return common;
+}
+
+/** Four bytes from `from` on as a number; a name that ends before sorts first. */
+function wordAt(name: Uint8Array, from: number): number {
+  let word = 0;
+  for (let at = from; at < from + 4; at++) word = (word << 8) | (at < name.length ? name[at] : 0);
+  return word >>> 0;
 }
 
 function compareBytes(a: Uint8Array, b: Uint8Array): number {

@@ -2,7 +2,7 @@
 // elsewhere the few lines below. Names that are not UTF-8 come out with U+FFFD, as in Node: ask for 'buffer'.
 
 import { invalidType, invalidValue } from './invalid.ts';
-import { asBytes, textBytes } from './platform.ts';
+import { asBytes, newBytes, textBytes } from './platform.ts';
 
 export interface EncodingOptions {
   encoding?: string | null;
@@ -53,6 +53,31 @@ function isSignal(value: unknown): boolean {
 export function decodeName(bytes: Uint8Array, encoding?: string | null): string | Uint8Array {
   if (encoding === 'buffer') return asBytes(bytes);
   return decode(bytes, encoding || 'utf8');
+}
+
+/** As decodeName() of each; many of plain characters are decoded at once. */
+export function decodeNames(
+  entries: { readonly name: Uint8Array }[],
+  encoding?: string | null,
+): (string | Uint8Array)[] {
+  const text = !encoding || encoding === 'utf8' ? asciiText(entries) : null;
+  if (text === null) return entries.map(({ name }) => decodeName(name, encoding));
+  let at = 0;
+  return entries.map(({ name }) => text.slice(at, (at += name.length)));
+}
+
+/** All names one behind the other, or null where one is not plain. */
+function asciiText(entries: { readonly name: Uint8Array }[]): string | null {
+  const bytes = newBytes(entries.reduce((sum, { name }) => sum + name.length, 0));
+  let at = 0;
+  let bits = 0;
+  for (const { name } of entries) {
+    for (let i = 0; i < name.length; i++) {
+      bits |= name[i];
+      bytes[at++] = name[i];
+    }
+  }
+  return bits < 0x80 ? decode(bytes, 'latin1') : null;
 }
 
 /** Contents of a file: bytes unless an encoding is given. */
