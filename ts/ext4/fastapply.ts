@@ -11,7 +11,14 @@ import type { Place } from './dirblock.ts';
 import { DIR_CREDITS, findRoom, initDir, insertEntry, removeEntry, setEntry } from './dirwrite.ts';
 import { CONVERT_CREDITS, convertBlocks } from './extentchange.ts';
 import { MAX_LBLK } from './extentwrite.ts';
-import { claimRun, lacking, type Stretch, stretches } from './fastclaim.ts';
+import {
+  checkClusters,
+  claimRun,
+  lacking,
+  ownedBlocks,
+  type Stretch,
+  stretches,
+} from './fastclaim.ts';
 import { makeStep, updateStep } from './fastinode.ts';
 import {
   type FastLife,
@@ -156,8 +163,9 @@ function* moveBlocks(task: Task): Flow<void> {
   for (const work of works) {
     const runs = yield* lacking(vol, work.life.ino, work.pieces);
     for (const run of runs) work.blocks += run.count;
-    busy = [...busy, ...(yield* claimAll(vol, runs))];
+    for (const run of yield* claimAll(vol, runs)) busy.push(run);
   }
+  if (vol.sb.clusterBlocks > 1) for (const work of works) yield* mapOwned(vol, work);
   for (const work of works) yield* giveUp(vol, work);
   busy = yield* claimAll(vol, busy);
   // Where data is not ordered, blocks of what is removed are given out before the removal is durable.
@@ -174,6 +182,27 @@ function* claimAll(vol: Ext4Volume, runs: Run[]): Flow<Run[]> {
   const busy: Run[] = [];
   for (const run of runs) for (const rest of yield* claimRun(vol, run)) busy.push(rest);
   return busy;
+}
+
+/** Maps what comes to lie in clusters that the file has, lest they are freed with the last block that they have now. */
+function* mapOwned(vol: Ext4Volume, { life, pieces }: Work): Flow<void> {
+  for (const piece of pieces) {
+    if (piece.kind === MAP_HOLE) continue;
+    for (const part of yield* stretches(vol, life.ino, piece)) {
+      for (let done = 0; part.state === 'hole' && done < part.len; ) {
+        done += yield* step(mapOwnedStep, vol, life.ino, rest(part, done));
+      }
+    }
+  }
+}
+
+/** Maps the beginning of a stretch where it lies in clusters of the file, else passes over a cluster; how many blocks. */
+function mapOwnedStep(vol: Ext4Volume, ino: number, part: Stretch): number {
+  const inode = orphanOf(vol, ino);
+  if (inode.path === 'inline') return part.len;
+  const owned = ownedBlocks(inode, part);
+  if (owned > 0) return mapStep(vol, ino, { ...part, len: owned });
+  return vol.sb.clusterBlocks - (part.lblk % vol.sb.clusterBlocks);
 }
 
 /** The blocks of a file that are not its own in the end. */
@@ -227,6 +256,7 @@ function mapStep(vol: Ext4Volume, ino: number, part: Stretch): number {
   }
   vol.journal!.start(Math.max(RUN_CREDITS, CONVERT_CREDITS));
   let done = Math.min(len, MAX_RUN);
+  if (part.state === 'hole') checkClusters(inode, part, done);
   if (part.state === 'hole') insertRun(inode, lblk, pblk, done, kind === MAP_UNWRITTEN);
   else done = convertBlocks(inode, lblk, len, kind === MAP_WRITTEN);
   vol.journal!.stop();

@@ -2,7 +2,7 @@
 // what the records free is free. Flows of steps, each with a handle of its own.
 
 import { MAP_HOLE } from '../../assembly/abi.ts';
-import { corrupt } from '../errno.ts';
+import { corrupt, type Ext4Error } from '../errno.ts';
 import { type Flow, step } from '../flow.ts';
 import { ALLOC_CREDITS, claimHeld } from './balloc.ts';
 import { blockIn } from './extentremove.ts';
@@ -10,6 +10,7 @@ import { MAX_LBLK } from './extentwrite.ts';
 import type { FastPiece } from './fastmodel.ts';
 import { readGroup } from './group.ts';
 import { blockBitmap } from './groupwrite.ts';
+import type { Inode } from './inode.ts';
 import { mapBlocks } from './iomap.ts';
 import type { Run } from './mapspace.ts';
 import { orphanOf } from './orphanwrite.ts';
@@ -68,7 +69,8 @@ export function* lacking(vol: Ext4Volume, ino: number, pieces: readonly FastPiec
   return runs;
 }
 
-/** The clusters of a stretch, but for those that the file has at this place, or a stretch before gets it. */
+/** The clusters of a stretch, but for those that the file has at this place, or a stretch before gets it. What it has
+ *  there otherwise must be gone before the stretch is mapped. */
 function clustersOf(
   vol: Ext4Volume,
   { ino, s, known }: { ino: number; s: Stretch; known: Set<number> },
@@ -76,17 +78,47 @@ function clustersOf(
   const { clusterBlocks } = vol.sb;
   const inode = orphanOf(vol, ino);
   const shift = s.pblk - s.lblk;
-  const bad = () => corrupt('fast commit', 'clusters are cut', { ino, block: s.pblk });
-  if (((shift % clusterBlocks) + clusterBlocks) % clusterBlocks !== 0) throw bad();
+  if (shift % clusterBlocks !== 0) throw cutClusters(ino, s.pblk);
   const runs: Run[] = [];
   for (let at = s.lblk - (s.lblk % clusterBlocks); at < s.lblk + s.len; at += clusterBlocks) {
-    const own = inode.path === 'inline' ? -1 : blockIn(inode, at, at + clusterBlocks);
-    if (own >= 0 && own !== at + shift) throw bad();
-    if (own >= 0 || known.has(at + shift)) continue;
+    const own = inode.path === 'inline' ? -1 : clusterAt(inode, at);
+    if (own === at + shift || known.has(at + shift)) continue;
     known.add(at + shift);
     runs.push({ pblk: at + shift, count: clusterBlocks });
   }
   return runs;
+}
+
+/** How many blocks of a stretch, from its first on, lie in clusters that the file has at this place already; 0 for a
+ *  stretch that begins in another. */
+export function ownedBlocks(inode: Inode, { lblk, pblk, len }: FastPiece): number {
+  const { clusterBlocks } = inode.vol.sb;
+  let end = lblk;
+  while (end < lblk + len && clusterAt(inode, end) === end - (end % clusterBlocks) + pblk - lblk) {
+    end += clusterBlocks - (end % clusterBlocks);
+  }
+  return Math.min(end - lblk, len);
+}
+
+/** EUCLEAN when blocks of a stretch would lie in a cluster of which the file has another at this place. */
+export function checkClusters(inode: Inode, { lblk, pblk }: FastPiece, count: number): void {
+  const { clusterBlocks } = inode.vol.sb;
+  const first = lblk - (lblk % clusterBlocks);
+  for (let at = first; clusterBlocks > 1 && at < lblk + count; at += clusterBlocks) {
+    const own = clusterAt(inode, at);
+    if (own >= 0 && own !== at + pblk - lblk) throw cutClusters(inode.ino, pblk);
+  }
+}
+
+/** The place of the cluster of a block, by what is mapped in it; -1 when nothing is. */
+function clusterAt(inode: Inode, lblk: number): number {
+  const { clusterBlocks } = inode.vol.sb;
+  const first = lblk - (lblk % clusterBlocks);
+  return blockIn(inode, first, first + clusterBlocks);
+}
+
+function cutClusters(ino: number, block: number): Ext4Error {
+  return corrupt('fast commit', 'clusters are cut', { ino, block });
 }
 
 /** Marks used what is free of a run; comes back with the rest. EUCLEAN for blocks of the file system itself. */

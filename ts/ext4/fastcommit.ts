@@ -1,5 +1,6 @@
-// Fast commits, shown but not written: what their records say of inodes, mappings and names is laid over the tree on
-// disk. Records are applied in order; the last word counts. Memory is bounded by the size of the fast-commit area.
+// Fast commits, shown where they are not written home (fasthome.ts): what their records say of inodes, mappings and
+// names is laid over the tree on disk. Records are applied in order; the last word counts. Memory is bounded by the
+// size of the fast-commit area.
 
 import { MAP_HOLE, MAP_UNWRITTEN, MAP_WRITTEN } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';

@@ -3,6 +3,7 @@
 // had, so that at any moment either they count or it does.
 
 import { assert } from '../assert.ts';
+import { Ext4Error } from '../errno.ts';
 import { type Flow, flushDevice, writeBack } from '../flow.ts';
 import { Journal } from '../jbd2/journal.ts';
 import { replayFastCommits, writeHome } from '../jbd2/recovery.ts';
@@ -16,6 +17,8 @@ import type { Ext4Volume } from './volume.ts';
 
 /** The transaction may take up half of the log, which is empty but for it. */
 const FAST_PART = 2;
+/** Records looked at; the area has room for half as many by default. */
+const MAX_RECORDS = 1 << 17;
 
 /** Makes the fast commits part of the tree of `vol`, which is mounted on what the rest of the log leaves: in memory, in
  *  the transaction that they belong to. Nothing is written. Whatever is wrong with them is thrown, and nothing is kept
@@ -25,6 +28,9 @@ export function* applyFastCommits(
   { recovery, source }: Replayed,
   begin: (journal: Journal) => void,
 ): Flow<void> {
+  if (recovery.fastCommits!.records > MAX_RECORDS) {
+    throw new Ext4Error('ENOSPC', 'more changes than one transaction holds');
+  }
   const lent = lendWindow(vol, source);
   const area = areaBehind(lent, recovery);
   const hooks = journalHooks(vol, source.home.device);
