@@ -196,7 +196,7 @@ function* mapOwned(vol: Ext4Volume, { life, pieces }: Work): Flow<void> {
   }
 }
 
-/** Maps the beginning of a stretch where it lies in clusters of the file, else passes over a cluster; how many blocks. */
+/** Maps the start of a stretch where it lies in clusters of the file, else passes a cluster over; how many blocks. */
 function mapOwnedStep(vol: Ext4Volume, ino: number, part: Stretch): number {
   const inode = orphanOf(vol, ino);
   if (inode.path === 'inline') return part.len;
