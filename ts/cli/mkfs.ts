@@ -96,7 +96,7 @@ async function bytesFor(
   if (size === undefined) return undefined;
   if (size !== 'fit') return sizeOf(size, options.blockSize);
   if (tree === undefined) throw new UsageError('fit needs -d TREE');
-  const { fitting, measure } = await import('./mkfstree.ts');
+  const { fitting, measure } = await import('./mkfsfit.ts');
   const need = await measure(tree);
   if (options.inodes === undefined && options.inodeRatio === undefined) {
     options.inodes = Math.ceil(need.inodes * 1.05) + 16;
