@@ -167,7 +167,10 @@ function checkNew(vol: Ext4Volume, { ino, isDir, links, pieces }: FastLife, raw:
   if (isDir && (links !== 1 || pieces.length > 0)) throw bad(ino, 'i_links_count');
   if (raw.u32(F.I_OBSO_FADDR) !== 0) throw bad(ino, 'i_faddr');
   if (!isDir) checkData(vol, ino, raw, pieces.length > 0);
-  if (raw.type === F.S_IFLNK && pieces.length > 0) checkLong(ino, settle(pieces));
+  if (raw.type === F.S_IFLNK && pieces.length > 0) {
+    if (raw.size < F.I_BLOCK_SIZE) throw bad(ino, 'i_size');
+    checkLong(ino, settle(pieces));
+  }
   if (!raw.has(F.EXT4_INLINE_DATA_FL) || isDir) return;
   if (!hasBit(vol.sb.incompat, F.INCOMPAT_INLINE_DATA)) throw bad(ino, 'i_flags');
   if (raw.bytes.length !== vol.sb.inodeSize) throw bad(ino, 'i_flags');
@@ -197,7 +200,7 @@ function checkShort(ino: number, { bytes, size }: Raw): void {
   if (end !== size) throw bad(ino, 'i_size');
 }
 
-/** A symlink's target takes one block. */
+/** The target of a symlink that is too long for its inode takes one block. */
 function checkLong(ino: number, [first, ...others]: FastPiece[]): void {
   const { lblk, len, kind } = first;
   if (others.length > 0 || lblk !== 0 || len !== 1 || kind !== MAP_WRITTEN)
