@@ -158,16 +158,16 @@ need.describe('a writable mount', [need.tool('mke2fs', 'e2fsck')], () => {
     test('refuses attributes with too long a name or value before it looks for the file', async () => {
       const [longest, long] = [250, 251].map((len) => `user.${'n'.repeat(len)}`);
       const large = new Uint8Array(65537);
-      const calls: [Promise<unknown>, string][] = [
-        [p.setxattr('/data', 'user.a', large), 'E2BIG'],
-        [p.setxattr('/none', 'user.a', large), 'E2BIG'],
-        [p.setxattr('/data', long, large), 'ERANGE'],
-        [p.setxattr('/none', long, bytes('')), 'ERANGE'],
-        [p.getxattr('/data', long), 'ERANGE'],
-        [p.removexattr('/none', long), 'ERANGE'],
-        [p.setxattr('/data', 'user.a', large, { replace: true }), 'E2BIG'],
+      const calls: [() => Promise<unknown>, string][] = [
+        [() => p.setxattr('/data', 'user.a', large), 'E2BIG'],
+        [() => p.setxattr('/none', 'user.a', large), 'E2BIG'],
+        [() => p.setxattr('/data', long, large), 'ERANGE'],
+        [() => p.setxattr('/none', long, bytes('')), 'ERANGE'],
+        [() => p.getxattr('/data', long), 'ERANGE'],
+        [() => p.removexattr('/none', long), 'ERANGE'],
+        [() => p.setxattr('/data', 'user.a', large, { replace: true }), 'E2BIG'],
       ];
-      for (const [call, code] of calls) await expect(call).rejects.toMatchObject({ code });
+      for (const [call, code] of calls) await expect(call()).rejects.toMatchObject({ code });
       await p.setxattr('/data', longest, bytes('1'));
       await p.removexattr('/data', longest);
     });
