@@ -125,6 +125,8 @@ export function recipe(
   return { size, words, options };
 }
 
+/** The option that says where the log is to lie. */
+export const LOCATION = MORE.findIndex(({ words }) => words[1] === 'location=5000');
 export const COUNTS = { features: FEATURES.length, more: MORE.length };
 
 /** Numbers from a seed (mulberry32): the same list on every machine. */

@@ -71,10 +71,9 @@ export function makeJournal(img: Image, size: JournalSize): void {
 
 /** The block from which on room for the log is looked for: half way through the file system. */
 function goalOf(g: Geometry, used: Runs): number {
-  if (g.journal!.location >= 0) {
-    if (g.journal!.location < g.blocks) return g.journal!.location;
-    throw refuse(`the journal's location ${g.journal!.location} is behind the end`);
-  }
+  const { location } = g.journal!;
+  if (location >= g.blocks) throw refuse(`the journal's location ${location} is behind the end`);
+  if (location >= 0) return location - ((location - g.firstDataBlock) % g.clusterBlocks);
   if (g.packed) return groupStart(g, 0);
   const half = Math.floor((g.blocks - g.firstDataBlock) / 2);
   const middle = Math.max(0, Math.floor((half - g.firstDataBlock) / g.blocksPerGroup));

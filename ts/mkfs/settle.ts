@@ -224,8 +224,10 @@ function settleJournal(
   blockSize: number,
 ): JournalPlan | null {
   if (!features.has(X.JOURNAL)) {
-    if (o.journal) features.set(X.JOURNAL, true);
-    else return null;
+    // As with mke2fs, a place alone asks for no journal.
+    const placed = o.journal && o.journal.location !== undefined && o.journal.size === undefined;
+    if (!o.journal || placed) return null;
+    features.set(X.JOURNAL, true);
   }
   const asked = o.journal || {};
   if (o.journalDevice && asked.size !== undefined) {
