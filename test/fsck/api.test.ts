@@ -7,6 +7,8 @@ import * as F from '../../assembly/format/ext4.ts';
 import { memoryDevice } from '../../ts/block/memory.ts';
 import { fsck, fsckSync, mkfsSync, mountSync } from '../../ts/index.ts';
 import { random } from '../fuzz/random.ts';
+import { need } from '../need.ts';
+import { contents, fsck as e2fsck } from '../write/images.ts';
 
 const SIZE = 16 << 20;
 
@@ -141,5 +143,19 @@ describe('fsck', () => {
     expect(fsckSync(hostile).exitCode).toBe(4);
     expect(fsckSync(hostile, { repair: true }).exitCode).toBe(1);
     expect(performance.now() - start).toBeLessThan(5_000);
+  });
+});
+
+need.describe('fsck and e2fsck', [need.tool('e2fsck')], () => {
+  test('takes an emptied leaf for a leaf where there are no checksums', () => {
+    const device = fresh({ blockSize: 1024, features: '^metadata_csum,^has_journal' });
+    const img = mountSync(device);
+    img.mkdirSync('/d');
+    for (let i = 0; i < 300; i++) img.mknodSync(`/d/${'n'.repeat(100)}${i}`, 0o100644);
+    for (let i = 0; i < 300; i++) img.unlinkSync(`/d/${'n'.repeat(100)}${i}`);
+    img.unmountSync();
+    const image = contents(device);
+    expect(fsckSync(device).problems).toEqual([]);
+    expect(e2fsck(image)).toBe('');
   });
 });
