@@ -12,6 +12,7 @@ import {
   entriesOf,
   extentAt,
   findPath,
+  foldRoot,
   insertApart,
   insertOne,
   joins,
@@ -53,6 +54,7 @@ export function convertBlocks(inode: Inode, lblk: number, count: number, written
     done += change.middle.len;
     if (apply(inode, leaf, change)) break;
   }
+  foldRoot(inode);
   mappingChanged(inode);
   return done;
 }

@@ -4,9 +4,10 @@
 import * as F from '../../assembly/format/ext4.ts';
 import type { Buffer } from '../cache/buffer.ts';
 import { corrupt, Ext4Error } from '../errno.ts';
+import { freeBlocks } from './balloc.ts';
 import { checkNode, KIND_EXTENT, loadNode } from './extent.ts';
 import type { Inode } from './inode.ts';
-import { homeGoal, mappingChanged, newNode } from './mapspace.ts';
+import { addBlocks, homeGoal, mappingChanged, newNode } from './mapspace.ts';
 
 /** The longest unwritten extent; a written one has EXT_INIT_MAX_LEN. */
 export const UNWRITTEN_MAX_LEN = 32767;
@@ -171,6 +172,7 @@ export function insertExtent(
     insertOne(inode, { lblk: lblk + done, pblk: pblk + done, len, unwritten });
     done += len;
   }
+  foldRoot(inode);
   mappingChanged(inode);
 }
 
@@ -339,6 +341,24 @@ function grow(inode: Inode): void {
   dv.setUint16(root + F.EH_MAX, ROOT_MAX, true);
   dv.setUint16(root + F.EH_DEPTH, depth + 1, true);
   putIndex(inode, entryPtr(root, 0), first, pblk);
+}
+
+/** Takes a tree's only leaf back into the inode when its extents fit there; the leaf's block is freed. */
+export function foldRoot(inode: Inode): void {
+  const { vol } = inode;
+  const root = inode.at() + F.I_BLOCK;
+  if (vol.dv.getUint16(root + F.EH_DEPTH, true) !== 1 || entriesOf(inode, root) !== 1) return;
+  const leaf = loadNode(inode, childAt(inode, root, 0), 0, keyAt(inode, root, 0), MAX_LBLK);
+  const entries = entriesOf(inode, leaf.ptr);
+  if (entries > ROOT_MAX) return;
+  const to = inode.edit() + F.I_BLOCK;
+  const { exports } = vol.cache.kernels;
+  const used = F.EH_SIZE + entries * F.EXT4_EXT_ENTRY_SIZE;
+  exports.copy(to, leaf.ptr, used);
+  exports.zero(to + used, F.I_BLOCK_SIZE - used);
+  vol.dv.setUint16(to + F.EH_MAX, ROOT_MAX, true);
+  freeBlocks(vol, leaf.pblk, 1, true);
+  addBlocks(inode, -vol.sb.clusterBlocks);
 }
 
 /** Where to look for a free block for `lblk`: behind what is mapped before it. */
