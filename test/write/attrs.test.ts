@@ -40,6 +40,7 @@ const FLAGS = {
   D: 0x10000,
   T: 0x20000,
 };
+const INLINE = 0x10000000;
 const FORBID = FLAGS.i | FLAGS.a;
 const ALL = Object.values(FLAGS).reduce((sum, bit) => sum | bit, 0);
 const ACLS = ['system.posix_acl_access', 'system.posix_acl_default'];
@@ -230,7 +231,11 @@ function* attribute(fs: FileSystem, at: Uint8Array, [kind, ...a]: (string | numb
     if ((mode & 0o170000) === 0o120000) throw new Ext4Error('ELOOP');
     if ((mode & 0o170000) === 0o010000) throw new Ext4Error('ENOSYS', 'no flags');
     const old = yield* fs.getFlags(at);
-    yield* change.setFlags(ino, (old | Number(a[0])) & ~Number(a[1]));
+    const next = (old | Number(a[0])) & ~Number(a[1]);
+    // The kernel refuses an inline inode that stays immutable also where nothing changes; we do not.
+    const stays = (old & next & FLAGS.i) !== 0;
+    if (stays && (old & INLINE) !== 0) throw new Ext4Error('EPERM', 'inline and immutable');
+    yield* change.setFlags(ino, next);
   }
 }
 

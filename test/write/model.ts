@@ -114,10 +114,16 @@ export class Model {
   #walk(parts: string[]): Node {
     let at = this.root;
     for (const part of parts) {
-      if (at.type !== 'd') fail('ENOTDIR');
+      this.#mustLead(at);
       at = at.children.get(part) ?? fail('ENOENT');
     }
     return at;
+  }
+
+  /** Targets of traces lead nowhere. */
+  #mustLead({ type, target }: Node): void {
+    if (type === 'l') fail(target.length > 255 ? 'ENAMETOOLONG' : 'ENOENT');
+    if (type !== 'd') fail('ENOTDIR');
   }
 
   #find(path: string): Node {
@@ -128,7 +134,7 @@ export class Model {
     const parts = path.split('/').filter(Boolean);
     const name = parts.pop() as string;
     const dir = this.#walk(parts);
-    if (dir.type !== 'd') fail('ENOTDIR');
+    this.#mustLead(dir);
     return { dir, name, node: dir.children.get(name) };
   }
 

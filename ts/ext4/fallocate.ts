@@ -6,7 +6,7 @@
 import { MAP_HOLE, MAP_WRITTEN } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
-import { attempt, type Flow, freeze, step, writeBackFile } from '../flow.ts';
+import { attempt, commit, type Flow, freeze, step, writeBackFile } from '../flow.ts';
 import { claimDelayed, dropData } from './delayed.ts';
 import { CONVERT_CREDITS, convertBlocks, prepareHole } from './extentchange.ts';
 import { prepareShift, type Shift, shiftStep, startShift } from './extentshift.ts';
@@ -70,6 +70,8 @@ export function* fallocateRange(
   else if (mode === 'collapse') yield* collapse(span);
   else yield* insert(span);
   yield* step(thaw, inode);
+  // What is overwritten next must not turn up, after a cut, at the place that its block had before.
+  if (mode === 'collapse' || mode === 'insert') yield* commit();
 }
 
 /** The file, open to such changes. */
