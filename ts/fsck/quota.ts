@@ -46,7 +46,8 @@ export function* checkQuotas(vol: Volume): Flow<void> {
   for (const [type, { field, name }] of QUOTAS.entries()) {
     const ino = vol.sb.u32(field);
     if (ino === 0 || vol.inodeType(ino) !== F.EXT4_FT_REG_FILE) continue;
-    const file = yield* readQuota(type, yield* blocksOf(vol, ino));
+    const size = (yield* vol.inode(ino))?.size ?? 0;
+    const file = yield* readQuota(type, size, yield* blocksOf(vol, ino));
     const wrong = typeof file === 'string' ? file : difference(file, vol.usage[type]);
     if (wrong === '') continue;
     if (!vol.report.report('quota-usage', { ino }, `the ${name} quota ${wrong}`)) continue;

@@ -43,12 +43,13 @@ export interface QuotaFile {
   records: DataView[];
 }
 
-/** All that a quota file says; or what is wrong with it. */
-export function* readQuota(type: number, read: ReadQuota): Flow<QuotaFile | string> {
+/** All that a quota file of so many bytes says; or what is wrong with it. */
+export function* readQuota(type: number, size: number, read: ReadQuota): Flow<QuotaFile | string> {
   const head = yield* read(0);
   if (head === null || head.getUint32(0, true) !== MAGIC[type]) return 'has no header';
   if (head.getUint32(4, true) !== VERSION) return 'has another version';
   const blocks = head.getUint32(INFO_BLOCKS, true);
+  if (blocks * QUOTA_BLOCK > size) return `has ${blocks} blocks in ${size} bytes`;
   for (const field of [INFO_FREE_BLOCK, INFO_FREE_RECORD]) {
     const free = head.getUint32(field, true);
     if (free >= blocks) return `has a free block ${free} of ${blocks}`;
