@@ -15,7 +15,7 @@ import {
   temporary,
   theirs,
 } from './images.ts';
-import { COUNTS, LARGE_SIZES, LOCATION, recipe, SIZES, sample } from './recipes.ts';
+import { COUNTS, GROWTH, LARGE_SIZES, LOCATION, recipe, SIZES, sample } from './recipes.ts';
 
 const SEED = Number(process.env.MKFS_SEED ?? (DEEP ? Date.now() % 1e9 : 1));
 const COUNT = Number(process.env.MKFS_COUNT ?? (DEEP ? 600 : 24));
@@ -86,6 +86,11 @@ need.describe('an image of mkfs', [need.tool('mke2fs', 'e2fsck', 'dumpe2fs')], (
     const faults = all.map((i) => fault(recipe(undefined, undefined, i, 513 * MIB, LOCATION)));
     expect(faults.filter(Boolean)).toEqual([]);
     expect(made).toBeGreaterThan(all.length / 2);
+  }, 120_000);
+
+  test('is clean and the same however far it is to grow', () => {
+    const sizes = [1024, 2048, 4096, 16384, 65536];
+    check(sizes.flatMap((b) => GROWTH.map((i) => recipe(b, undefined, 0, 64 * MIB, i))));
   }, 120_000);
 
   test('is clean and the same for every size', () => {

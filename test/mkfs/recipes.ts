@@ -84,6 +84,7 @@ const MORE: Part[] = [
   part(['-E', 'lazy_itable_init=0'], { lazyItableInit: false }),
   part(['-E', 'root_owner=5:70000'], { rootOwner: { uid: 5, gid: 70000 } }),
   part(['-E', 'desc_size=128'], { descSize: 128 }),
+  part(['-E', 'resize=100000'], { resize: 100000 }),
   part(['-E', 'resize=40000000'], { resize: 40000000 }),
   part(['-E', 'num_backup_sb=1', '-O', 'sparse_super2'], {
     numBackupSb: 1,
@@ -125,8 +126,11 @@ export function recipe(
   return { size, words, options };
 }
 
+const option = (text: string) => MORE.findIndex(({ words }) => words[1] === text);
 /** The option that says where the log is to lie. */
-export const LOCATION = MORE.findIndex(({ words }) => words[1] === 'location=5000');
+export const LOCATION = option('location=5000');
+/** Options that say how far it is to grow. */
+export const GROWTH = [option('resize=100000'), option('resize=40000000')];
 export const COUNTS = { features: FEATURES.length, more: MORE.length };
 
 /** Numbers from a seed (mulberry32): the same list on every machine. */

@@ -91,11 +91,11 @@ function useMetaBg(g: Geometry): void {
   g.reservedGdt = 0;
 }
 
-/** Descriptor blocks to keep free, so that it can grow a thousandfold, or to what was asked. */
+/** Descriptor blocks to keep free, so that it can grow to what was asked, or a thousandfold where that takes none. */
 function reservedGdt(g: Geometry, perBlock: number): number {
-  const limit = g.growTo || Math.min(g.blocks * 1024, 2 ** 32 - 1);
+  const limit = Math.min(g.blocks * 1024, 2 ** 32 - 1);
   const groups = Math.ceil((limit - g.firstDataBlock) / g.blocksPerGroup);
-  const more = Math.ceil(groups / perBlock) - g.gdtBlocks;
+  const more = g.growthGdt || Math.ceil(groups / perBlock) - g.gdtBlocks;
   return Math.max(0, Math.min(more, g.blockSize / 4));
 }
 

@@ -20,8 +20,8 @@ export interface Settings {
   blocksPerGroup: number;
   flexSize: number;
   descSize: number;
-  /** Blocks to which resize_inode must let it grow; 0: a thousandfold. */
-  growTo: number;
+  /** Descriptor blocks that growth to the size asked for takes; 0: a thousandfold growth is prepared. */
+  growthGdt: number;
   reservedPercent: number;
   label: Uint8Array;
   lastMounted: Uint8Array;

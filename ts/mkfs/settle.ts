@@ -38,6 +38,7 @@ export function settle(o: MkfsOptions, deviceBytes: number): Settings {
   const inodeSize = settleInodeSize(o, profile, features, blockSize);
   const notes: string[] = [];
   const uuid = settleUuid(o.uuid);
+  const descSize = settleDescSize(o, features, blockSize);
   return {
     features,
     notes,
@@ -48,8 +49,8 @@ export function settle(o: MkfsOptions, deviceBytes: number): Settings {
     inodes: settleInodes(o, profile, { bytes, blockSize, clusterBlocks, inodeSize }),
     blocksPerGroup: settleGroup(o, blockSize, clusterBlocks),
     flexSize: settleFlex(o, features),
-    descSize: settleDescSize(o, features, blockSize),
-    growTo: settleGrowth(o, features, blocks),
+    descSize,
+    growthGdt: settleGrowth(o, features, { blocks, blockSize, descSize }),
     reservedPercent: percent(o.reservedPercent ?? 5),
     label: text(o.label ?? '', 16, 'label'),
     lastMounted: text(o.lastMounted ?? '', 64, 'last mounted directory'),
@@ -206,8 +207,12 @@ function settleDescSize(o: MkfsOptions, features: X.FeatureSet, blockSize: numbe
   throw refuse(`descriptor size ${bytes}: a power of 2 from 64 to 1024 is needed`);
 }
 
-function settleGrowth(o: MkfsOptions, features: X.FeatureSet, blocks: number): number {
+type Growing = Pick<Settings, 'blocks' | 'blockSize' | 'descSize'>;
+
+/** Counted as mke2fs does, before it knows its groups: those of a block of bits each, unless their size was given. */
+function settleGrowth(o: MkfsOptions, features: X.FeatureSet, room: Growing): number {
   if (o.resize === undefined) return 0;
+  const { blocks, blockSize, descSize } = room;
   whole(o.resize, 0, 2 ** 32 - 1, 'resize');
   if (o.resize <= blocks) throw refuse(`resize=${o.resize}: it has ${blocks} blocks already`);
   if (features.has(X.META_BG) && features.wanted(X.META_BG)) {
@@ -215,7 +220,10 @@ function settleGrowth(o: MkfsOptions, features: X.FeatureSet, blocks: number): n
   }
   if (!features.has(X.SPARSE)) throw refuse('resize= needs the feature sparse_super');
   features.set(X.RESIZE_INODE, true);
-  return o.resize;
+  const perGroup = o.blocksPerGroup ?? blockSize * 8;
+  const tableOf = (count: number) =>
+    Math.ceil((Math.ceil(count / perGroup) * descSize) / blockSize);
+  return Math.max(0, tableOf(o.resize) - tableOf(blocks));
 }
 
 function settleJournal(
