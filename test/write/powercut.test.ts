@@ -70,7 +70,8 @@ function take(spec: FeatureSet, seed: number): Taken {
       taken.states.push(treeText(model.lines()));
       if (timeless[0] === 'sync') ack();
     }
-    if (r.chance(0.06)) {
+    const since = taken.begun.length - taken.acks[taken.acks.length - 1].count;
+    if (r.chance(0.06) || since > OPS / 6) {
       fs.runSync(writeBack());
       ack();
     }
