@@ -15,7 +15,17 @@ import {
   temporary,
   theirs,
 } from './images.ts';
-import { COUNTS, GROWTH, LARGE_SIZES, LOCATION, recipe, SIZES, sample } from './recipes.ts';
+import {
+  COUNTS,
+  FEW,
+  GROWTH,
+  LARGE_SIZES,
+  LOCATION,
+  PACKED,
+  recipe,
+  SIZES,
+  sample,
+} from './recipes.ts';
 
 const SEED = Number(process.env.MKFS_SEED ?? (DEEP ? Date.now() % 1e9 : 1));
 const COUNT = Number(process.env.MKFS_COUNT ?? (DEEP ? 600 : 24));
@@ -80,13 +90,21 @@ need.describe('an image of mkfs', [need.tool('mke2fs', 'e2fsck', 'dumpe2fs')], (
     check(upTo(COUNTS.more).map((i) => recipe(undefined, undefined, 0, 64 * MIB, i)));
   }, 120_000);
 
-  test('is clean and the same where the log has a place of its own, for every feature list', () => {
-    made = 0;
-    const all = upTo(COUNTS.features);
-    const faults = all.map((i) => fault(recipe(undefined, undefined, i, 513 * MIB, LOCATION)));
-    expect(faults.filter(Boolean)).toEqual([]);
-    expect(made).toBeGreaterThan(all.length / 2);
-  }, 120_000);
+  test.each([
+    ['the log has a place of its own', LOCATION],
+    ['the tables are packed', PACKED],
+    ['few inodes are asked for', FEW],
+  ])(
+    'is clean and the same where %s, for every feature list',
+    (_, option) => {
+      made = 0;
+      const all = upTo(COUNTS.features);
+      const faults = all.map((i) => fault(recipe(undefined, undefined, i, 513 * MIB, option)));
+      expect(faults.filter(Boolean)).toEqual([]);
+      expect(made).toBeGreaterThan(all.length / 2);
+    },
+    120_000,
+  );
 
   test('is clean and the same however far it is to grow', () => {
     const sizes = [1024, 2048, 4096, 16384, 65536];

@@ -129,6 +129,10 @@ export function recipe(
 const option = (text: string) => MORE.findIndex(({ words }) => words[1] === text);
 /** The option that says where the log is to lie. */
 export const LOCATION = option('location=5000');
+/** The option that leaves inode 11 in a later group. */
+export const FEW = option('16');
+/** The option that brings all tables to the front. */
+export const PACKED = option('packed_meta_blocks=1');
 /** Options that say how far it is to grow. */
 export const GROWTH = [option('resize=100000'), option('resize=40000000')];
 export const COUNTS = { features: FEATURES.length, more: MORE.length };

@@ -3,7 +3,8 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import { assert } from '../assert.ts';
-import type { Geometry } from './plan.ts';
+import { FLEX_BG } from './features.ts';
+import { type Geometry, groupStart } from './plan.ts';
 import type { Runs } from './runs.ts';
 import { refuse } from './settle.ts';
 import type { Sums } from './sums.ts';
@@ -20,6 +21,12 @@ export interface BlockMap {
   root: Uint8Array;
   /** Blocks of the tree, with their bytes. */
   nodes: { pblk: number; bytes: Uint8Array }[];
+}
+
+/** Where the blocks of an inode are looked for: from the start of its group on, or of its flex group. */
+export function homeOf(g: Geometry, ino: number): number {
+  const group = Math.floor((ino - 1) / g.inodesPerGroup);
+  return groupStart(g, g.features.has(FLEX_BG) ? group - (group % g.flexSize) : group);
 }
 
 /** Takes `count` blocks for a file, first fit from `goal` on, then from the front. Refuses when there are too few. */

@@ -3,7 +3,7 @@
 
 import * as F from '../../assembly/format/ext4.ts';
 import type { BlockMap } from './blockmap.ts';
-import { extentMap, indirectMap, mapBlocks, takeBlocks } from './blockmap.ts';
+import { extentMap, homeOf, indirectMap, mapBlocks, takeBlocks } from './blockmap.ts';
 import { EXTENTS, FILETYPE, INLINE_DATA } from './features.ts';
 import type { Image } from './image.ts';
 import { makeInode } from './inodes.ts';
@@ -44,7 +44,7 @@ export function makeDirectories(img: Image): void {
 /** Lays a directory of `count` blocks out; the entries are in the first. */
 function directory(img: Image, ino: number, count: number, entries: Entry[]): BlockMap {
   const { g, layout } = img;
-  const goal = g.firstDataBlock;
+  const goal = homeOf(g, ino);
   const map = g.features.has(EXTENTS)
     ? extentMap(g, layout.used, takeBlocks(g, layout.used, goal, count), null)
     : indirectMap(g, layout.used, goal, count);

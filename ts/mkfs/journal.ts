@@ -5,7 +5,6 @@ import * as F from '../../assembly/format/ext4.ts';
 import { defaultJournalBlocks, journalSuper } from '../jbd2/newlog.ts';
 import { extentMap, indirectMap, takeBlocks } from './blockmap.ts';
 import { EXTENTS, FAST_COMMIT, FLEX_BG, JOURNAL, ORPHAN_FILE } from './features.ts';
-import { frontOf } from './geometry.ts';
 import type { Image } from './image.ts';
 import { makeInode } from './inodes.ts';
 import { type Geometry, groupEnd, groupStart } from './plan.ts';
@@ -77,21 +76,23 @@ function goalOf(g: Geometry, used: Runs): number {
   if (g.packed) return groupStart(g, 0);
   const half = Math.floor((g.blocks - g.firstDataBlock) / 2);
   const middle = Math.max(0, Math.floor((half - g.firstDataBlock) / g.blocksPerGroup));
-  if (g.features.has(FLEX_BG) && middle > g.flexSize) return groupStart(g, beside(g, used, middle));
-  let best = Math.max(0, middle - 1);
-  for (let group = best + 1; group <= Math.min(middle + 1, g.groups - 1); group++) {
+  const flexible = g.features.has(FLEX_BG) && middle > g.flexSize;
+  const from = flexible
+    ? notFull(g, used, middle - (middle % g.flexSize))
+    : Math.max(0, middle - 1);
+  const to = flexible ? from + 1 : middle + 1;
+  let best = from;
+  for (let group = from + 1; group <= Math.min(to, g.groups - 1); group++) {
     if (freeIn(g, used, group) > freeIn(g, used, best)) best = group;
   }
   return groupStart(g, best);
 }
 
-/** A group of the middle flex group, 1, 2, 4 … behind its first: one that its tables do not reach into. */
-function beside(g: Geometry, used: Runs, middle: number): number {
-  const first = middle - (middle % g.flexSize);
-  const spilt = (group: number) => frontOf(g, group) === 0 && used.has(groupStart(g, group));
-  let step = 1;
-  while (g.clusterBlocks === 1 && 2 * step < g.flexSize && spilt(first + step)) step *= 2;
-  return Math.min(first + step, g.groups - 1);
+/** The first group, from one on, that its flex group's tables leave room in. */
+function notFull(g: Geometry, used: Runs, from: number): number {
+  let group = from;
+  while (group < g.groups - 1 && freeIn(g, used, group) === 0) group++;
+  return group;
 }
 
 function freeIn(g: Geometry, used: Runs, group: number): number {

@@ -26,10 +26,10 @@ export function layOut(g: Geometry): Layout {
     inodeTable: new Float64Array(g.groups),
   };
   for (let group = 0; group < g.groups; group++) markFront(g, used, group);
-  if (g.packed) placeFlex(g, layout, 0, g.groups);
-  else if (g.features.has(FLEX_BG)) {
-    for (let group = 0; group < g.groups; group += g.flexSize) {
-      placeFlex(g, layout, group, Math.min(g.flexSize, g.groups - group));
+  if (g.features.has(FLEX_BG)) {
+    const together = g.packed ? g.groups : g.flexSize;
+    for (let group = 0; group < g.groups; group += together) {
+      placeFlex(g, layout, group, Math.min(together, g.groups - group));
     }
   } else for (let group = 0; group < g.groups; group++) placeGroup(g, layout, group);
   return { ...layout, used: used.rounded(g.clusterBlocks) };

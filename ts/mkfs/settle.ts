@@ -215,15 +215,17 @@ function settleGrowth(o: MkfsOptions, features: X.FeatureSet, room: Growing): nu
   const { blocks, blockSize, descSize } = room;
   whole(o.resize, 0, 2 ** 32 - 1, 'resize');
   if (o.resize <= blocks) throw refuse(`resize=${o.resize}: it has ${blocks} blocks already`);
+  const perGroup = o.blocksPerGroup ?? blockSize * 8;
+  const tableOf = (count: number) =>
+    Math.ceil((Math.ceil(count / perGroup) * descSize) / blockSize);
+  const growth = tableOf(o.resize) - tableOf(blocks);
+  if (growth <= 0) return 0;
   if (features.has(X.META_BG) && features.wanted(X.META_BG)) {
     throw refuse('resize= needs the feature resize_inode, which meta_bg excludes');
   }
   if (!features.has(X.SPARSE)) throw refuse('resize= needs the feature sparse_super');
   features.set(X.RESIZE_INODE, true);
-  const perGroup = o.blocksPerGroup ?? blockSize * 8;
-  const tableOf = (count: number) =>
-    Math.ceil((Math.ceil(count / perGroup) * descSize) / blockSize);
-  return Math.max(0, tableOf(o.resize) - tableOf(blocks));
+  return growth;
 }
 
 function settleJournal(
