@@ -56,6 +56,20 @@ function soak(kind: KindName, seed: number): void {
   c.subject.finish(undefined, e.where);
 }
 
+need.describe('67. zeroes within blocks under power cuts', TOOLS, () => {
+  test.each(CUT)('%s: fdatasync makes them durable', (kind) => {
+    const c = new Crash(kind);
+    c.subject.put(0, new Uint8Array(30_000).fill(7));
+    c.begin();
+    for (const pos of [100, 9000, 20_100]) {
+      c.op((s) => s.punch(pos, 300));
+      c.fsync(true);
+    }
+    c.survive();
+    c.subject.finish();
+  });
+});
+
 need.describe('67. random operations where everything misses first', TOOLS, () => {
   for (const kind of ['iomap 1k', 'bufferhead 4k', 'indirect 4k', 'journalled 4k'] as const) {
     test(

@@ -95,6 +95,7 @@ export function zeroInline(inode: Inode, pos: number, len: number): Zeroed {
     if (from < to) vol.cache.kernels.exports.zero(area.ptr + from - start, to - from);
     start += area.len;
   }
+  inode.dataTid = vol.journal!.tid;
   vol.journal!.stop();
   return { didZero: true, zeroWritten: false };
 }

@@ -129,6 +129,7 @@ export function zeroJournalled(inode: Inode, pos: number, len: number): Zeroed {
   vol.journal!.start(1);
   const ptr = vol.journal!.write(buffer, pos % blockSize, len);
   vol.cache.kernels.exports.zero(ptr, len);
+  inode.dataTid = vol.journal!.tid;
   vol.journal!.stop();
   return { didZero: true, zeroWritten: false };
 }
