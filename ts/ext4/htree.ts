@@ -78,13 +78,10 @@ function hashBytes(dir: Inode, version: number, ptr: number, len: number): numbe
   return error < 0 ? -1 : vol.dv.getUint32(ABI_RESULT, true);
 }
 
-/** The kernel's number of a hash version; the seed that goes with it lies at ABI_SEED then. */
-export function hashKind(dir: Inode, version: number): number {
-  const { sb, dv } = dir.vol;
-  for (let at = 0; at < 16; at += 4) dv.setUint32(ABI_SEED + at, sb.u32(F.S_HASH_SEED + at), true);
-  const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
+/** The kernel's number of a hash version. */
+export function hashKind({ vol }: Inode, version: number): number {
   if (version > F.DX_HASH_TEA) return version > F.DX_HASH_TEA_UNSIGNED ? UNKNOWN : version;
-  return unsigned ? version + 3 : version;
+  return vol.unsignedHash ? version + 3 : version;
 }
 
 /** The way from the root's entries to a leaf: one level an index block. Null when a block breaks a rule. */

@@ -47,7 +47,8 @@ export function allocInode(
     const ino = takeIn(vol, group, isDir);
     if (ino === 0) continue;
     if (!isDir) parent.hint = group.number + 1;
-    return makeRecord(parent, ino, mode, { links, time });
+    const inode = vol.inodes.blank(ino);
+    return makeRecord(parent, inode, tableBlock(inode, group), { mode, links, time });
   }
   throw new Ext4Error('ENOSPC', 'no free inodes');
 }
@@ -108,22 +109,34 @@ export function useInode(
   addFree(vol, 0, -1);
 }
 
+/** The block of the table that a new inode lies in. It is not read when no other inode in it is in use: a fresh
+ *  one holds nothing then. */
+function tableBlock(inode: Inode, group: Group): Buffer {
+  const { cache, sb, journal } = inode.vol;
+  if (cache.has(inode.pblk)) return cache.get(inode.pblk);
+  const bit = (inode.ino - 1) % sb.inodesPerGroup;
+  const first = bit - Math.floor(inode.off / sb.inodeSize);
+  const end = Math.min(first + sb.blockSize / sb.inodeSize, sb.inodesPerGroup);
+  const { ptr } = cache.get(group.inodeBitmap);
+  const alone = cache.kernels.exports.bitmapCount(ptr, first, end) === 1;
+  return alone ? journal!.create(inode.pblk) : cache.get(inode.pblk);
+}
+
 function makeRecord(
   parent: Inode,
-  ino: number,
-  wanted: number,
-  { links, time }: { links: number; time: Time },
+  inode: Inode,
+  buffer: Buffer,
+  { mode: wanted, links, time }: { mode: number; links: number; time: Time },
 ): Inode {
   const { vol } = parent;
   const { sb, dv, inodes } = vol;
+  const { ino } = inode;
   const setgid = (parent.mode & 0o2000) !== 0;
   const isDir = (wanted & F.S_IFMT) === F.S_IFDIR;
   const mode = isDir && setgid ? wanted | 0o2000 : wanted;
   const gid = setgid ? parent.u16(F.I_GID_HIGH) * 65536 + parent.u16(F.I_GID) : vol.options.gid;
   const { uid } = vol.options;
   const projid = projectOf(vol, parent);
-  const inode = inodes.blank(ino);
-  const buffer = vol.cache.get(inode.pblk);
   const ptr = vol.journal!.write(buffer, inode.off, sb.inodeSize);
   vol.cache.kernels.exports.zero(ptr, sb.inodeSize);
   dv.setUint16(ptr + F.I_MODE, mode, true);

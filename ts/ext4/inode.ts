@@ -11,11 +11,13 @@ import { choosePath, type DataPath } from './datapath.ts';
 import type { Delayed } from './delayed.ts';
 import { hasBit } from './features.ts';
 import { readGroup } from './group.ts';
-import { inodeChecksumHolds, sealInode } from './inodesum.ts';
+import { inodeChecksumHolds } from './inodesum.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** A buffer that holds a piece of an inode table. */
 export const KIND_INODES = 2;
+/** Inode numbers' low bits by which one in memory is found without asking the map. */
+const NEAR = 63;
 /** Inodes kept in memory. */
 const MAX_INODES = 16384;
 
@@ -82,8 +84,8 @@ export class Inode {
   #fixed = 0;
   /** The step that edits it, so that a step saves and seals it once. */
   #edits = 0;
-  /** The transaction that has it on its list of records to seal. */
-  #unsealed: object | null = null;
+  /** The round in which it is on the running transaction's list of records to seal. */
+  #unsealed = 0;
 
   constructor(vol: Ext4Volume, ino: number, pblk: number, off: number) {
     this.vol = vol;
@@ -238,13 +240,6 @@ export class Inode {
     if (this.#memo !== null) this.#memo.len = 0;
   }
 
-  /** Writes the checksum; also after direct changes through edit(). */
-  seal(): void {
-    this.#unsealed = null;
-    if (!this.vol.sums.on) return;
-    sealInode(this.vol, this.vol.cache.get(this.pblk).ptr + this.off, this.seed);
-  }
-
   /** Bytes of the extra fields behind the first 128; 0 in small inodes. */
   get extraSize(): number {
     return this.vol.sb.inodeSize > F.EXT4_GOOD_OLD_INODE_SIZE ? this.u16(F.I_EXTRA_ISIZE) : 0;
@@ -278,16 +273,17 @@ export class Inode {
   /** What the running transaction changed has no checksum yet. */
   #verify(ptr: number): void {
     if (inodeChecksumHolds(this.vol, ptr, this.seed)) return;
-    this.vol.journal?.running?.sealRecords();
+    const { journal } = this.vol;
+    journal?.running?.sealRecords(journal.hooks.sealRecord);
     if (!inodeChecksumHolds(this.vol, ptr, this.seed)) throw badChecksum('inode', this.#where());
   }
 
   /** Its checksum is written when the transaction commits. */
   sealLater(journal: Journal): void {
     const tx = journal.running;
-    if (this.#unsealed === tx || tx === null || !this.vol.sums.on) return;
-    this.#unsealed = tx;
-    tx.unsealed.push(this);
+    if (tx === null || this.#unsealed === tx.round || !this.vol.sums.on) return;
+    this.#unsealed = tx.round;
+    tx.sealLater(this.pblk, this.off, this.ino);
   }
 
   isLargeDir(incompat: number): boolean {
@@ -328,6 +324,8 @@ function sealLater(inode: Inode, journal: Journal): void {
 export class Inodes {
   readonly vol: Ext4Volume;
   readonly #map = new Map<number, Inode>();
+  /** The last one asked for of each number's low bits. */
+  readonly #near: (Inode | undefined)[] = new Array(NEAR + 1).fill(undefined);
   /** First block of each group's inode table, once read. */
   readonly #tables = new Map<number, number>();
 
@@ -338,12 +336,16 @@ export class Inodes {
   /** The inode of a number, its bytes checked. Throws Missing; EUCLEAN for a number out of range, an inode that
    *  is not in use or breaks a rule; EBADMSG. */
   get(ino: number): Inode {
+    const near = this.#near[ino & NEAR];
+    if (near?.ino === ino) return near;
     const known = this.#map.get(ino);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#near[ino & NEAR] = known;
+      return known;
+    }
     const inode = this.raw(ino);
     checkInUse(inode);
-    if (this.#map.size >= MAX_INODES) this.#evict();
-    this.#map.set(ino, inode);
+    this.adopt(inode);
     return inode;
   }
 
@@ -382,6 +384,12 @@ export class Inodes {
   adopt(inode: Inode): void {
     if (this.#map.size >= MAX_INODES) this.#evict();
     this.#map.set(inode.ino, inode);
+    this.#near[inode.ino & NEAR] = inode;
+  }
+
+  #remove(ino: number): void {
+    this.#map.delete(ino);
+    if (this.#near[ino & NEAR]?.ino === ino) this.#near[ino & NEAR] = undefined;
   }
 
   /** Forgets an inode: it was freed, or its creation undone. */
@@ -389,7 +397,7 @@ export class Inodes {
     const known = this.#map.get(ino);
     if (known === undefined) return;
     known.dropFolios();
-    this.#map.delete(ino);
+    this.#remove(ino);
   }
 
   /** An inode object at its place on disk, whatever is there: for one that is about to be made. Throws Missing. */
@@ -414,7 +422,7 @@ export class Inodes {
     for (const [ino, inode] of this.#map) {
       inode.dropFolios();
       this.vol.dirtyInodes.delete(inode);
-      if (inode.users === 0) this.#map.delete(ino);
+      if (inode.users === 0) this.#remove(ino);
     }
     this.#tables.clear();
   }
@@ -441,7 +449,7 @@ export class Inodes {
       if (inode.users > 0 || ino === F.EXT4_ROOT_INO || this.vol.dirtyInodes.has(inode)) continue;
       if (inode.isDir !== dirs) continue;
       inode.dropFolios();
-      this.#map.delete(ino);
+      this.#remove(ino);
       if (--left === 0) break;
     }
     return left;

@@ -10,6 +10,7 @@ import { Journal, type JournalHooks, type LogArea } from '../jbd2/journal.ts';
 import { openLog, writeEmpty, writeErrno } from '../jbd2/start.ts';
 import { hasBit } from './features.ts';
 import { groupChecksum } from './group.ts';
+import { sealInode } from './inodesum.ts';
 import { orphanFileEmpty } from './orphan.ts';
 import { lendWindow, openJournal } from './recover.ts';
 import { sealBuffer } from './seal.ts';
@@ -42,7 +43,13 @@ export function journalHooks(vol: Ext4Volume, device: BlockDevice): JournalHooks
     device,
     clock: () => vol.clock.milliseconds(),
     seal: (buffers) => seal(vol, buffers),
+    sealRecord: (pblk, off, ino) => sealRecord(vol, vol.cache.get(pblk).ptr + off, ino),
   };
+}
+
+/** Writes the checksum of an inode's record. */
+function sealRecord(vol: Ext4Volume, ptr: number, ino: number): void {
+  sealInode(vol, ptr, vol.sums.inodeSeed(ino, vol.dv.getUint32(ptr + F.I_GENERATION, true)));
 }
 
 /** Ends writing, all being committed and home: the journal empty, the superblock clean, others let in. */

@@ -5,6 +5,7 @@
 import { ABI_NAME, ABI_RESULT, ABI_SEED } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import { hasBit } from './features.ts';
+import { hashKind } from './htree.ts';
 import type { Inode } from './inode.ts';
 import { sha256 } from './sha256.ts';
 
@@ -50,11 +51,11 @@ function hashes(dir: Inode, bytes: Uint8Array): Uint8Array {
   const { kernels } = dir.vol.cache;
   const { sb } = dir.vol;
   const version = sb.u8(F.S_DEF_HASH_VERSION);
-  const unsigned = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
-  const kind = unsigned && version <= F.DX_HASH_TEA ? version + 3 : version;
   kernels.u8.set(bytes, ABI_NAME);
-  kernels.u8.set(sb.raw.subarray(F.S_HASH_SEED, F.S_HASH_SEED + 16), ABI_SEED);
-  if (kernels.exports.dirHash(kind, ABI_NAME, bytes.length, ABI_SEED, ABI_RESULT) < 0) {
+  if (
+    kernels.exports.dirHash(hashKind(dir, version), ABI_NAME, bytes.length, ABI_SEED, ABI_RESULT) <
+    0
+  ) {
     return new Uint8Array(8);
   }
   return kernels.u8.slice(ABI_RESULT, ABI_RESULT + 8);

@@ -59,11 +59,23 @@ export function putChanged(vol: Ext4Volume, ptr: number, time: Time, modified: b
 
 /** Writes a time as all four of a new record. */
 export function putBorn(vol: Ext4Volume, ptr: number, time: Time): void {
+  const { dv } = vol;
   const end = recordEnd(vol, ptr);
-  putAt(vol.dv, ptr, F.I_ATIME, F.I_ATIME_EXTRA, end, time);
-  putAt(vol.dv, ptr, F.I_MTIME, F.I_MTIME_EXTRA, end, time);
-  putAt(vol.dv, ptr, F.I_CTIME, F.I_CTIME_EXTRA, end, time);
-  putAt(vol.dv, ptr, F.I_CRTIME, F.I_CRTIME_EXTRA, end, time);
+  putAt(dv, ptr, F.I_CRTIME, F.I_CRTIME_EXTRA, end, time);
+  if (end < F.I_CRTIME_EXTRA + 4) {
+    putAt(dv, ptr, F.I_ATIME, F.I_ATIME_EXTRA, end, time);
+    putAt(dv, ptr, F.I_MTIME, F.I_MTIME_EXTRA, end, time);
+    putAt(dv, ptr, F.I_CTIME, F.I_CTIME_EXTRA, end, time);
+    return;
+  }
+  const low = dv.getUint32(ptr + F.I_CRTIME, true);
+  const extra = dv.getUint32(ptr + F.I_CRTIME_EXTRA, true);
+  dv.setUint32(ptr + F.I_ATIME, low, true);
+  dv.setUint32(ptr + F.I_MTIME, low, true);
+  dv.setUint32(ptr + F.I_CTIME, low, true);
+  dv.setUint32(ptr + F.I_ATIME_EXTRA, extra, true);
+  dv.setUint32(ptr + F.I_MTIME_EXTRA, extra, true);
+  dv.setUint32(ptr + F.I_CTIME_EXTRA, extra, true);
 }
 
 function putAt(

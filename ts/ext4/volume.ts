@@ -1,5 +1,6 @@
 // What every part of the ext4 floor holds on to: the superblock, the cache, the checksums, the inodes in memory.
 
+import { ABI_SEED } from '../../assembly/abi.ts';
 import * as F from '../../assembly/format/ext4.ts';
 import type { BlockDevice } from '../block/device.ts';
 import type { Buffer } from '../cache/buffer.ts';
@@ -10,6 +11,7 @@ import type { Kernels } from '../wasm.ts';
 import type { PendingFrees } from './balloc.ts';
 import { Checksums } from './checksum.ts';
 import type { FastOverlay } from './fastcommit.ts';
+import { hasBit } from './features.ts';
 import type { Inode, Inodes } from './inode.ts';
 import type { MultiMount } from './mmp.ts';
 import type { OrphanFile } from './orphan.ts';
@@ -53,6 +55,8 @@ export class Ext4Volume {
   readonly sums: Checksums;
   readonly u8: Uint8Array;
   readonly dv: DataView;
+  /** Names' bytes count as 0 to 255 in hashes; the seed lies at ABI_SEED. */
+  readonly unsignedHash: boolean;
   readonly trace: Trace;
   inodes!: Inodes;
   /** Kernels on the memory of a DAX device, once needed. */
@@ -111,5 +115,7 @@ export class Ext4Volume {
     this.sums = new Checksums(cache.kernels, sb);
     this.u8 = cache.kernels.u8;
     this.dv = cache.kernels.dv;
+    this.u8.set(sb.raw.subarray(F.S_HASH_SEED, F.S_HASH_SEED + 16), ABI_SEED);
+    this.unsignedHash = hasBit(sb.u32(F.S_FLAGS), F.EXT4_FLAGS_UNSIGNED_HASH);
   }
 }

@@ -28,7 +28,7 @@ function beginCommit(journal: Journal): Transaction | null {
   const tx = journal.running;
   assert(journal.committing === null, 'one commit at a time');
   if (tx === null) return null;
-  tx.sealRecords();
+  tx.sealRecords(journal.hooks.sealRecord);
   journal.hooks.seal(tx.buffers);
   for (const buffer of tx.buffers) {
     const { pblk, unit, ptr } = buffer;

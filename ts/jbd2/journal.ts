@@ -13,7 +13,7 @@ import { Undo } from '../cache/undo.ts';
 import { type ErrorCode, Ext4Error } from '../errno.ts';
 import type { JournalSource } from './source.ts';
 import type { LogFormat } from './super.ts';
-import { Transaction } from './transaction.ts';
+import { type SealRecord, Transaction } from './transaction.ts';
 
 /** Blocks that one step may change. */
 export const STEP_BUFFERS = 64;
@@ -23,6 +23,8 @@ export interface JournalHooks {
   /** Brings checksums of the changed blocks up to date; runs as a step when a commit takes them, may
    *  dirty no new block. */
   seal(buffers: Iterable<Buffer>): void;
+  /** Brings the checksum of one record up to date. */
+  readonly sealRecord: SealRecord;
   /** Milliseconds since 1970. */
   clock(): number;
   /** Where blocks are at home. */

@@ -3,7 +3,7 @@
 
 import { Ext4Error } from '../errno.ts';
 import type { Inode } from '../ext4/inode.ts';
-import { newReadahead, type Readahead, type ReadRequest } from '../iomap/buffered.ts';
+import { newReadahead, type ReadRequest } from '../iomap/buffered.ts';
 
 export const O_ACCMODE = 3;
 export const O_RDONLY = 0;
@@ -25,18 +25,35 @@ export const MAX_FILES = 65536;
 export const READ_STEP = 1 << 20;
 const FIRST_FD = 3;
 
-export interface OpenFile {
-  fd: number;
-  inode: Inode;
-  flags: number;
-  pos: number;
-  ahead: Readahead;
+export class OpenFile {
+  readonly fd: number;
+  readonly inode: Inode;
+  readonly flags: number;
+  pos = 0;
   /** A regular file, open for reading: it may be read through the page cache. */
-  cached: boolean;
+  readonly cached: boolean;
   /** Errors of writeback that this open file knows of. */
   errors: number;
-  /** Reused for each read. */
-  request: ReadRequest;
+  #request: ReadRequest | null = null;
+
+  constructor(fd: number, inode: Inode, flags: number) {
+    this.fd = fd;
+    this.inode = inode;
+    this.flags = flags;
+    this.cached = inode.isFile && (flags & O_ACCMODE) !== O_WRONLY;
+    this.errors = inode.writeErrors;
+  }
+
+  /** Reused for each read; made for the first one: many files are only written. */
+  get request(): ReadRequest {
+    this.#request ??= newRequest(this.inode);
+    return this.#request;
+  }
+}
+
+function newRequest(file: Inode): ReadRequest {
+  const { fill } = file.vol.cache;
+  return { file, into: EMPTY, at: 0, pos: 0, len: 0, ahead: newReadahead(), fill };
 }
 
 export class Files {
@@ -48,19 +65,7 @@ export class Files {
   add(inode: Inode, flags: number): OpenFile {
     if (this.count >= MAX_FILES) throw new Ext4Error('EMFILE');
     const index = this.#free.pop() ?? this.#open.length;
-    const ahead = newReadahead();
-    const request: ReadRequest = {
-      file: inode,
-      into: EMPTY,
-      at: 0,
-      pos: 0,
-      len: 0,
-      ahead,
-      fill: null,
-    };
-    const cached = inode.isFile && (flags & O_ACCMODE) !== O_WRONLY;
-    const errors = inode.writeErrors;
-    const file = { fd: index + FIRST_FD, inode, flags, pos: 0, ahead, cached, errors, request };
+    const file = new OpenFile(index + FIRST_FD, inode, flags);
     this.#open[index] = file;
     this.count++;
     inode.users++;

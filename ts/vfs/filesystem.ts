@@ -252,9 +252,7 @@ export class FileSystem {
 
   /** Called by open's step. */
   addFile(ino: number, flags: number): O.OpenFile {
-    const file = this.#files.add(this.vol.inodes.get(ino), flags);
-    file.request.fill = this.vol.cache.fill;
-    return file;
+    return this.#files.add(this.vol.inodes.get(ino), flags);
   }
 
   *close(fd: number): Flow<void> {
@@ -289,7 +287,6 @@ export class FileSystem {
     while (done < len) {
       const n = yield* step(readStep, file.inode, {
         ...file.request,
-        ahead: file.ahead,
         into,
         at: done,
         pos: from + done,
