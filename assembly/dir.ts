@@ -40,12 +40,14 @@ export function dirFind(ptr: usize, len: u32, name: usize, nameLen: u32): i32 {
   const end = ptr + len;
   let at = ptr;
   while (at < end) {
-    const head = load<u64>(at);
-    if ((<u32>(head >>> 48) & 255) === nameLen && <u32>head !== 0) {
+    // The next entry waits for this load alone.
+    const rec: u32 = len < 65536 ? load<u16>(at, DE_REC_LEN) : recLen(at, len);
+    if (<u32>load<u8>(at, DE_NAME_LEN) === nameLen) {
       const differs = (load<u32>(at + back, DE_NAME) ^ last) | (load<u32>(at, DE_NAME) ^ first);
-      if ((differs & mask) === 0 && same(at + DE_NAME, name, nameLen)) return <i32>(at - ptr);
+      const live = (differs & mask) === 0 && load<u32>(at) !== 0;
+      if (live && same(at + DE_NAME, name, nameLen)) return <i32>(at - ptr);
     }
-    at += len < 65536 ? <u32>(head >>> 32) & 0xffff : recLen(at, len);
+    at += rec;
   }
   return -1;
 }

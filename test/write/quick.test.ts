@@ -166,6 +166,42 @@ need.describe('the short way', [need.tool('mke2fs', 'e2fsck')], () => {
     expect(fsck(contents(device))).toBe('');
   });
 
+  test(`more names than are remembered (seed ${SEED})`, { timeout: 120_000 }, () => {
+    const { img, device } = mounted({ args: '-t ext4 -b 4096 -N 100000', size: 128 }, {});
+    const core = coreOf(img);
+    const make = (name: string) => img.closeSync(img.openSync(`/d/${name}`, 'wx'));
+    img.rmdirSync('/d/e');
+    img.rmdirSync('/d');
+    img.mkdirSync('/d');
+    const names = new Set<string>();
+    const random = randomOf(SEED);
+    const churn = (calls: number) => {
+      for (let i = 0; i < calls; i++) {
+        const name = `file-${random(80_000)}`;
+        const [there, gone] = [names.has(name), random(4) === 0];
+        const call = gone ? () => img.unlinkSync(`/d/${name}`) : () => make(name);
+        const expected = gone ? (there ? '' : 'ENOENT') : there ? 'EEXIST' : '';
+        expect(outcome(call).replace('undefined', ''), `${name}, call ${i}`).toBe(expected);
+        if (gone) names.delete(name);
+        else names.add(name);
+      }
+    };
+    const known = () => core.vol.inodes.get(img.statSync('/d').ino).hashes !== null;
+    for (; names.size < 66_000; names.add(`file-${names.size}`)) make(`file-${names.size}`);
+    expect(known()).toBe(true);
+    churn(10_000);
+    expect(known()).toBe(true);
+    // Names that come the long way are not known to be there.
+    make('last');
+    img.linkSync('/d/last', '/d/linked');
+    names.add('last').add('linked');
+    expect(known()).toBe(false);
+    churn(5000);
+    expect(img.readdirSync('/d').sort()).toEqual([...names].sort());
+    img.unmountSync();
+    expect(fsck(contents(device))).toBe('');
+  });
+
   test('a log may be larger than the cache', () => {
     const set = { args: '-t ext4 -b 4096 -N 40000 -J size=32', size: 128 };
     const { img, device } = mounted(set, { cacheBytes: 6 * 2 ** 20 });

@@ -25,8 +25,8 @@ export type CopyBytes = (to: Uint8Array, at: number, from: Uint8Array) => void;
  *  where one side is shared memory, and less below). */
 const BULK = 16384;
 
-/** Block numbers' low bits by which a buffer is found without asking the map. */
-const NEAR = 255;
+/** Block numbers modulo this find a buffer without asking the map. */
+const NEAR = 256;
 
 /** Slots that a turn keeps. The list keeps its room when they are let go: how many count stands beside. */
 export class Held {
@@ -60,9 +60,9 @@ export class Cache {
   dirtyBlocks = 0;
   cleaned = 0;
   readonly #memory: ArrayBufferLike;
-  /** The last buffer asked for of each block number's low bits: most are asked for again. A dropped one is not up to
+  /** The last buffer asked for of each block number modulo NEAR: most are asked for again. A dropped one is not up to
    *  date. */
-  readonly #near: (Buffer | undefined)[] = new Array(NEAR + 1).fill(undefined);
+  readonly #near: (Buffer | undefined)[] = new Array(NEAR).fill(undefined);
 
   constructor(kernels: Kernels, blockSize: number, blocks: number, bytes: number) {
     this.kernels = kernels;
@@ -74,11 +74,11 @@ export class Cache {
 
   /** The buffer of a block, up to date and held until the turn ends. Throws Missing; EUCLEAN beyond the end. */
   get(pblk: number): Buffer {
-    let buffer = this.#near[pblk & NEAR];
+    let buffer = this.#near[pblk % NEAR];
     if (buffer?.pblk !== pblk || !buffer.uptodate) {
       buffer = this.buffers.get(pblk);
       if (buffer === undefined || !buffer.uptodate) return this.#miss(pblk);
-      this.#near[pblk & NEAR] = buffer;
+      this.#near[pblk % NEAR] = buffer;
     }
     buffer.referenced = true;
     if (buffer.turn !== this.turn) this.hold(buffer);
@@ -121,7 +121,7 @@ export class Cache {
     const unit = this.allocUnits(1);
     const buffer = new Buffer(this, pblk, unit, this.arena.ptr(unit));
     this.buffers.set(pblk, buffer);
-    this.#near[pblk & NEAR] = buffer;
+    this.#near[pblk % NEAR] = buffer;
     this.clock.insert(buffer);
     return buffer;
   }

@@ -76,7 +76,7 @@ export function insertEntry(
   path?: IndexPath,
 ): void {
   dir.edit();
-  dir.allNames = false;
+  dir.nameCame();
   if (dir.path === 'inline') insertInline(dir, name, ino, type);
   else if (isIndexed(dir) && dir.size > dir.vol.sb.blockSize) {
     if (!insertIndexed(dir, name, ino, type, path)) unindex(dir, name, ino, type);
@@ -127,7 +127,7 @@ export function setEntry(
   type: number,
 ): void {
   dir.edit();
-  dir.allNames = false;
+  dir.nameCame();
   if (dir.path === 'inline') return setInline(dir, name, ino, type);
   const buffer = mustHave(dir, lblk);
   const { off } = findWithPrev(dir, buffer.ptr, dir.vol.sb.blockSize, name);

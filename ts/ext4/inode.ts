@@ -12,6 +12,7 @@ import type { Delayed } from './delayed.ts';
 import { hasBit } from './features.ts';
 import { readGroup } from './group.ts';
 import { inodeChecksumHolds } from './inodesum.ts';
+import type { NameHashes } from './namehashes.ts';
 import type { Ext4Volume } from './volume.ts';
 
 /** A buffer that holds a piece of an inode table. */
@@ -37,8 +38,9 @@ export class Inode {
   readonly off: number;
   /** Names looked up in this directory, with their inode numbers; 0 = not there. */
   names: Map<string, number> | null = null;
-  /** What `names` does not have is not in this directory. */
+  /** What `names` does not have is not in this directory; or what the hashes do not, when names are too many. */
   allNames = false;
+  hashes: NameHashes | null = null;
   /** One more than the group where the last file of this directory went; 0 = none yet. */
   hint = 0;
   /** The first block of this directory, when it is a list, that may have room. */
@@ -103,6 +105,12 @@ export class Inode {
   get memo(): MapMemo {
     this.#memo ??= { lblk: 0, len: 0, pblk: 0, kind: 0 };
     return this.#memo;
+  }
+
+  /** A name was added: not all of this directory's are known any more, unless the caller knows that one. */
+  nameCame(): void {
+    this.allNames = false;
+    this.hashes = null;
   }
 
   /** Drops its pages, if it has any. */
@@ -307,7 +315,7 @@ export class Inode {
 function reload(inode: Inode, journal: Journal): void {
   inode.reload();
   inode.names = null;
-  inode.allNames = false;
+  inode.nameCame();
   // It may have been sealed since the bytes that come back were saved.
   inode.sealLater(journal);
 }
@@ -410,6 +418,7 @@ export class Inodes {
     for (const inode of this.#map.values()) {
       inode.reload();
       inode.names = null;
+      inode.nameCame();
       inode.hint = 0;
       inode.room = 0;
       inode.mayInline = false;

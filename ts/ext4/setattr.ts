@@ -144,7 +144,7 @@ function flagStep(vol: Ext4Volume, ino: number, flags: number): Inode {
   vol.journal!.stop();
   if (inode.isDir) {
     inode.names = null;
-    inode.allNames = false;
+    inode.nameCame();
   }
   inode.reopen = inode.isFile && choosePath(inode) !== inode.path;
   return inode;

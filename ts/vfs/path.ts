@@ -4,7 +4,9 @@
 import * as F from '../../assembly/format/ext4.ts';
 import { Ext4Error } from '../errno.ts';
 import { lookupName } from '../ext4/dir.ts';
+import { isIndexed } from '../ext4/dirwrite.ts';
 import type { Inode } from '../ext4/inode.ts';
+import { hashesOf } from '../ext4/namehashes.ts';
 import { readLink } from '../ext4/stat.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { type Flow, step } from '../flow.ts';
@@ -111,10 +113,16 @@ function knownChild(vol: Ext4Volume, ino: number, key: string): { dir: Inode; in
 export function rememberName(dir: Inode, key: string, ino: number): void {
   if (dir.has(F.EXT4_CASEFOLD_FL)) return;
   if (dir.names === null || dir.names.size >= MAX_NAMES) {
+    const { allNames, names } = dir;
     dir.names = new Map();
     dir.allNames = false;
+    if (allNames && names !== null && isIndexed(dir)) dir.hashes = hashesOf(dir, bytesIn(names));
   }
   dir.names.set(key, ino);
+}
+
+function* bytesIn(names: Map<string, number>): Generator<Uint8Array> {
+  for (const [key, ino] of names) if (ino !== 0) yield bytesOf(key);
 }
 
 function needDir(vol: Ext4Volume, ino: number): Inode {

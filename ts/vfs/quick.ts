@@ -8,6 +8,7 @@ import { NOWHERE, type Place } from '../ext4/dirblock.ts';
 import { isIndexed, isLongList } from '../ext4/dirwrite.ts';
 import { pathTo } from '../ext4/htree.ts';
 import type { Inode } from '../ext4/inode.ts';
+import type { NameHashes } from '../ext4/namehashes.ts';
 import { createStep, unlinkStep } from '../ext4/namei.ts';
 import type { Ext4Volume } from '../ext4/volume.ts';
 import { PATH_MAX } from './names.ts';
@@ -33,12 +34,15 @@ export function makeKnown(vol: Ext4Volume, path: string, mode: number): number {
   const name = plainName(key);
   if (name === null || (dir.names?.get(key) ?? 0) !== 0) return LONG_WAY;
   const all = dir.allNames && dir.names !== null;
-  const place = all ? leafFor(dir, name) : lookupStep(dir, name);
+  const { hashes } = dir;
+  const place = all ? leafFor(dir, name) : placeFor(dir, name);
   if (place === null || place.ino !== 0) return LONG_WAY;
   if (place.path === undefined && isLongList(dir)) return LONG_WAY;
   const ino = createStep(dir, name, { mode, room: -1, path: place.path });
   dir.allNames = all;
+  dir.hashes = hashes;
   rememberName(dir, key, ino);
+  if (dir.hashes !== null) rememberHash(dir, dir.hashes, place);
   if ((mode & F.S_IFMT) === F.S_IFDIR) knowAll(vol.inodes.get(ino));
   return ino;
 }
@@ -48,6 +52,18 @@ function leafFor(dir: Inode, name: Uint8Array): Place {
   const indexed = isIndexed(dir) && dir.size > dir.vol.sb.blockSize;
   const path = indexed ? pathTo(dir, name) : null;
   return path === null ? NOWHERE : { ino: 0, lblk: -1, path };
+}
+
+/** Where a name is, or goes. What the hashes of all names do not have is not looked for. */
+function placeFor(dir: Inode, name: Uint8Array): Place | null {
+  const { hashes } = dir;
+  const path = hashes !== null && isIndexed(dir) ? pathTo(dir, name) : null;
+  if (path === null || hashes!.has(path.hash)) return lookupStep(dir, name);
+  return { ino: 0, lblk: -1, path };
+}
+
+function rememberHash(dir: Inode, hashes: NameHashes, { path }: Place): void {
+  if (path === undefined || !hashes.add(path.hash)) dir.hashes = null;
 }
 
 /** Of a new directory all names are known. */
