@@ -59,8 +59,8 @@ export const SEQUENTIAL = 256 * MIB;
 export const RANDOM = 16 * MIB;
 export const fileName = (i) => `/many/file-${String(i).padStart(5, '0')}`;
 
-/** An image with /sequential of 256 MiB and /random of 16 MiB, no two blocks alike, and 10,000 files of 1,000 bytes in
- *  the indexed directory /many. Resolves to its path; the host has all of it in its cache. */
+/** An image of 4 KiB blocks with /sequential of 256 MiB and /random of 16 MiB, no two blocks alike, and 10,000 files of
+ *  1,000 bytes in the indexed directory /many. Resolves to its path; the host has all of it in its cache. */
 export function readImage() {
   const tree = join(benchDir(), 'tree');
   const path = join(benchDir(), 'read.img');
@@ -70,7 +70,7 @@ export function readImage() {
   for (let i = 0; i < FILES; i++) {
     fs.writeFileSync(join(tree, fileName(i)), Buffer.alloc(1000, i % 251));
   }
-  tool('mke2fs', ['-q', '-F', '-t', 'ext4', '-d', tree, path, '448M']);
+  tool('mke2fs', ['-q', '-F', '-t', 'ext4', '-b', '4096', '-d', tree, path, '448M']);
   tool('e2fsck', ['-fyD', path], [0, 1]);
   fs.rmSync(tree, { recursive: true });
   warm(path);

@@ -47,6 +47,10 @@ export class FileFolios {
     this.ino = ino;
   }
 
+  get empty(): boolean {
+    return this.#tables.size === 0;
+  }
+
   /** The folio that holds `lblk`, whether up to date or not. */
   find(lblk: number): Folio | undefined {
     const key = Math.floor(lblk / TABLE);

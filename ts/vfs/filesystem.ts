@@ -10,6 +10,7 @@ import { type DirCursor, type DirEntry, readEntries } from '../ext4/dir.ts';
 import type { Inode } from '../ext4/inode.ts';
 import { endWriting } from '../ext4/lifecycle.ts';
 import { overwriteDirty } from '../ext4/path/cached.ts';
+import { directPosition } from '../ext4/path/read.ts';
 import { type Bytes, writePath } from '../ext4/path/write.ts';
 import { maxFileSize } from '../ext4/size.ts';
 import { type StatRecord, statInode } from '../ext4/stat.ts';
@@ -19,6 +20,7 @@ import type { Ext4Volume } from '../ext4/volume.ts';
 import { getXattr, listXattrs } from '../ext4/xattr.ts';
 import { type Flow, step, writeBack } from '../flow.ts';
 import { bufferedRead, copyCached } from '../iomap/buffered.ts';
+import { MIN_DIRECT } from '../iomap/direct.ts';
 import type { Trace } from '../trace.ts';
 import { Changes } from './change.ts';
 import { inodeForOpen } from './create.ts';
@@ -315,7 +317,9 @@ export class FileSystem {
     const from = pos ?? file.pos;
     const len = Math.min(length, inode.size - from);
     if (!(len > 0)) return 0;
-    if (!cached || !copyCached(cache, inode.folios, into, at, from, len)) {
+    const dpos = cached && len >= MIN_DIRECT ? directPosition(inode, from, len) : -1;
+    if (dpos >= 0) this.#driver.readAt(into, at, len, dpos);
+    else if (!cached || !copyCached(cache, inode.folios, into, at, from, len)) {
       const { request } = file;
       request.into = into;
       request.at = at;

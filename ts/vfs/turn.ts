@@ -438,6 +438,12 @@ export class Driver implements Fill {
     }
   }
 
+  /** Reads [dpos, dpos + len) to `into` from byte `at` on, on a synchronous device. */
+  readAt(into: Uint8Array, at: number, len: number, dpos: number): void {
+    this.#countRead(len);
+    this.device.readSync!(len === into.length ? into : into.subarray(at, at + len), dpos);
+  }
+
   #countRead(bytes: number): void {
     this.deviceReads++;
     this.deviceReadBytes += bytes;
