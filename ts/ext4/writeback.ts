@@ -146,6 +146,7 @@ function takeBatch(inode: Inode, cursor: Cursor): Ioend[] | null {
   const list: Ioend[] = [];
   const at = { i: cursor.i, next: cursor.next };
   let left = Math.max(1, BATCH_BYTES / blockSize);
+  let known = 0; // where the last mapping ends
   while (left > 0 && list.length < BATCH_RUNS) {
     const found = nextDirty(inode, cursor.keys, at);
     if (found === null) break;
@@ -155,8 +156,11 @@ function takeBatch(inode: Inode, cursor: Cursor): Ioend[] | null {
       dropBeyond(inode, end);
       break;
     }
-    ext4Iomap.begin(inode, lblk * blockSize, blockSize, 0, map);
-    const mapped = (map.pos + map.len) / blockSize - lblk;
+    if (lblk >= known) {
+      ext4Iomap.begin(inode, lblk * blockSize, blockSize, 0, map);
+      known = (map.pos + map.len) / blockSize;
+    }
+    const mapped = known - lblk;
     const n = Math.min(to - from, mapped, left, end - lblk);
     if (map.type === IOMAP_DELALLOC) {
       if (list.length > 0) break;
