@@ -62,4 +62,39 @@ need.describe('large reads', [need.tool('mke2fs')], () => {
       img.unmountSync();
     });
   }
+
+  for (const [name, o] of Object.entries({ kept: {}, missed: { forceMiss: true } })) {
+    test(`a dirty block here and there leaves room for reading and names, ${name}`, () => {
+      const image = makeImage({ args: '-t ext4 -b 4096 -N 2000', size: 48 });
+      const device = memoryDevice(image, { sparse: true });
+      const first = mountSync(device, { dax: 'never' });
+      for (const [i, path] of ['/a', '/b'].entries()) {
+        first.writeFileSync(path, new Uint8Array(5 << 20).fill(i + 1));
+      }
+      first.unmountSync();
+      const img = mountSync(device, { dax: 'never', cacheBytes: 6 << 20, ...o });
+      const fd = img.openSync('/a', 'r+');
+      const into = new Uint8Array(1 << 20);
+      // All of it in few large folios; then a byte in each, so that none can be dropped.
+      for (let at = 0; at < 5 << 20; at += into.length) img.readSync(fd, into, 0, into.length, at);
+      for (let at = 0; at < 5 << 20; at += 1 << 18) img.writeSync(fd, Uint8Array.of(9), 0, 1, at);
+      const other = img.openSync('/b', 'r');
+      for (let at = 0; at < 5 << 20; at += into.length) {
+        expect(img.readSync(other, into, 0, into.length, at)).toBe(into.length);
+        expect(into.every((byte) => byte === 2)).toBe(true);
+      }
+      for (let i = 0; i < 1000; i++) img.closeSync(img.openSync(`/file-${i}`, 'w'));
+      const a = img.readFileSync('/a');
+      expect(a.filter((byte) => byte === 9)).toHaveLength(20);
+      expect(a.filter((byte) => byte === 1)).toHaveLength((5 << 20) - 20);
+      // And all of what is cached written over.
+      for (let at = 0; at < 5 << 20; at += into.length) {
+        img.writeSync(fd, into.fill(7), 0, into.length, at);
+      }
+      img.unmountSync();
+      const again = mountSync(device, { dax: 'never' });
+      expect(again.readFileSync('/a').every((byte) => byte === 7)).toBe(true);
+      again.unmountSync();
+    });
+  }
 });

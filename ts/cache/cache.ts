@@ -59,6 +59,8 @@ export class Cache {
   /** Blocks of folios that hold newer data than the device; and how many ever stopped to. */
   dirtyBlocks = 0;
   cleaned = 0;
+  /** Blocks of all folios that have a dirty one: none of them can be dropped. */
+  dirtyUnits = 0;
   readonly #memory: ArrayBufferLike;
   /** The last buffer asked for of each block number modulo NEAR: most are asked for again. A dropped one is not up to
    *  date. */
@@ -203,6 +205,7 @@ export class Cache {
     if (fresh === 0) return;
     exports.bitmapSet(dirty, at, n);
     this.dirtyBlocks += fresh;
+    if (!folio.dirty) this.dirtyUnits += folio.n;
     folio.dirty = true;
     folio.file.dirty.add(folio);
   }
@@ -220,6 +223,7 @@ export class Cache {
     const end = folio.unit + folio.n;
     if (exports.bitmapNextSet(dirty, folio.unit, end) >>> 0 !== end) return;
     folio.dirty = false;
+    this.dirtyUnits -= folio.n;
     folio.file.dirty.delete(folio);
   }
 

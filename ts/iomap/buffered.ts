@@ -155,7 +155,11 @@ export function planFolios<F extends IomapFile>(
   const maps = collect(file, ops, from * blockSize, (to - from) * blockSize);
   for (const gap of gaps(file, from, to)) {
     for (let at = gap.from; at < gap.to; ) {
-      const folio = file.folios.create(at, Math.min(gap.to - at, most));
+      const n = Math.min(gap.to - at, most);
+      // Where memory ends, what there is of it is read; the rest is asked for again.
+      const folio =
+        plan.folios.length > 0 ? file.folios.tryCreate(at, n) : file.folios.create(at, n);
+      if (folio === null) return plan;
       folio.pins++;
       plan.folios.push(folio);
       planFolio(cache, folio, maps, plan.reads);

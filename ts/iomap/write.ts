@@ -30,7 +30,7 @@ export interface WriteRequest<F extends IomapFile> {
   maxFolio: number;
 }
 
-/** Blocks that may be dirty at once: half of the cache. */
+/** Blocks that may be dirty at once, or kept by some that are: half of the cache. */
 export function dirtyLimit({ arena }: Cache): number {
   return Math.floor(arena.units / 2);
 }
@@ -126,7 +126,7 @@ function writeMapping<F extends IomapFile>(cache: Cache, r: WriteRequest<F>, m: 
   while (pos < end) {
     const lblk = Math.floor(pos / blockSize);
     const folio = folios.find(lblk) ?? newFolio(cache, r, pos, end);
-    if (folio === null) break;
+    if (folio === null || (!folio.dirty && crowds(cache, folio))) break;
     if (!folio.uptodate) throw missing.folio({ file: folios, lblk, count: 1, ahead: 0 });
     const off = pos - folio.lblk * blockSize;
     const n = Math.min(folio.n * blockSize - off, end - pos);
@@ -142,6 +142,11 @@ function writeMapping<F extends IomapFile>(cache: Cache, r: WriteRequest<F>, m: 
   return pos - m.pos;
 }
 
+/** Whether too much of the cache could not be dropped if this folio were dirty too. One alone always may. */
+function crowds(cache: Cache, folio: Folio): boolean {
+  return cache.dirtyUnits > 0 && cache.dirtyUnits + folio.n > dirtyLimit(cache);
+}
+
 /** A folio for [pos, end), or the start of it, zeroed where the write does not reach; null when memory has ended. */
 function newFolio<F extends IomapFile>(
   cache: Cache,
@@ -151,11 +156,7 @@ function newFolio<F extends IomapFile>(
 ): Folio | null {
   const { blockSize } = cache;
   const lblk = Math.floor(pos / blockSize);
-  const most = Math.min(
-    maxFolio,
-    MAX_FOLIO / blockSize || 1,
-    dirtyLimit(cache) - cache.dirtyBlocks,
-  );
+  const most = Math.min(maxFolio, MAX_FOLIO / blockSize || 1, dirtyLimit(cache) - cache.dirtyUnits);
   if (most < 1) return null;
   const stop = Math.min(Math.ceil(end / blockSize), lblk + most);
   const folio = file.folios.tryCreate(lblk, file.folios.next(lblk + 1, stop) - lblk);

@@ -150,10 +150,10 @@ export class Journal {
     throw new Ext4Error('ENOSPC', 'more changes than one transaction holds');
   }
 
-  /** Whether what is not home keeps half of the cache, a transaction of so many blocks included: the log may be larger
-   *  than the cache. */
+  /** Whether what is not home keeps 7/16 of the cache, a transaction of so many blocks included: the log may be larger
+   *  than the cache, dirty data may have half of it, and reading needs some. */
   #crowded(blocks: number): boolean {
-    return this.latest.size + blocks > this.cache.arena.units / 2;
+    return this.latest.size + blocks > (this.cache.arena.units * 7) / 16;
   }
 
   /** Whether a transaction of so many blocks and revokes fits into what is free of the log. */
